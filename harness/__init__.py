@@ -1,0 +1,1 @@
+"""The library behind the qualification: typed, and ignorant of pytest."""

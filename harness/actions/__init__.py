@@ -1,0 +1,1 @@
+"""What changes a host: planned first, verified after, always put back."""

@@ -1,0 +1,1 @@
+"""From a bench file to a host that can be qualified."""

@@ -1,0 +1,1 @@
+"""Values that every layer shares: types and pure functions, no input or output."""

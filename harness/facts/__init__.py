@@ -1,0 +1,1 @@
+"""What a host says: one module a subject, from a Capture to frozen values."""

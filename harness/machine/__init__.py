@@ -1,0 +1,1 @@
+"""A QEMU on a transport: specification, argv, process, console, QMP, SSH."""

@@ -1,0 +1,1 @@
+"""From a fio job to a judgement."""

@@ -1,0 +1,1 @@
+"""How bytes and commands move: to this machine, or over SSH."""

@@ -1,0 +1,1 @@
+"""The qualification: one module a stage, in the order of the stages."""
