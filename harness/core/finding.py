@@ -17,7 +17,7 @@ class Evidence(msgspec.Struct, frozen=True):
 class Severity(enum.Enum):
     """What a finding does to the board's verdict."""
 
-    PASS = "pass"  # what the rule asks for holds; kept for its evidence
+    PASS = "pass"  # what the rule asks for holds; kept for its evidence  # noqa: S105 (not a password)
     INFORMATION = "information"  # worth knowing, no effect
     CONDITION = "condition"  # it works, but a named condition is weak: CONDITIONAL
     UNKNOWN = "unknown"  # the host would not say: never QUALIFIED

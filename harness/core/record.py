@@ -24,7 +24,7 @@ STAGES = ("readiness", "binding", "guest", "usb", "throughput", "return")
 class Outcome(enum.Enum):
     """How a check ended, and what pytest says of it."""
 
-    PASS = "pass"  # passed
+    PASS = "pass"  # passed  # noqa: S105 (not a password)
     CONDITION = "condition"  # passed, and a named condition is weak
     FAIL = "fail"  # the board's fault: failed
     REFUSED = "refused"  # going on would harm the host: failed
