@@ -1,0 +1,70 @@
+"""report.html: one static page made from a record alone, readable without scripts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.core.errors import UsageError
+from harness.core.finding import Severity
+from harness.core.record import Record, decode
+from reports.course import view_reasons, view_stages, view_times, wall_time_s
+from reports.engine import template_engine
+from reports.marks import EMULATED, MEANINGS, SEVERITIES, VERDICTS
+from reports.throughput import SHOWN, find_primary, view_cells, view_ratios
+
+_WORST_FIRST = (
+    Severity.FAILURE,
+    Severity.REFUSAL,
+    Severity.UNKNOWN,
+    Severity.CONDITION,
+    Severity.INFORMATION,
+    Severity.PASS,
+)
+
+
+def render_report(record: Record) -> str:
+    """Return the page as HTML: self-contained, without scripts, the same text for the same record."""
+    stages = view_stages(record)
+    findings = sorted(record.findings, key=lambda finding: _WORST_FIRST.index(finding.severity))
+    return (
+        template_engine()
+        .get_template("report.html.jinja")
+        .render(
+            record=record,
+            run=record.run,
+            environment=record.environment,
+            mark=VERDICTS[record.verdict.board],
+            meaning=MEANINGS[record.verdict.board],
+            emulated=EMULATED,
+            reasons=view_reasons(record, stages),
+            primary=find_primary(record),
+            cells=view_cells(record),
+            ratios=view_ratios(record),
+            shown=SHOWN,
+            stages=stages,
+            findings=[(finding, SEVERITIES[finding.severity]) for finding in findings],
+            times=view_times(record),
+            wall_time_s=wall_time_s(record),
+        )
+    )
+
+
+def write_report(record_path: Path) -> Path:
+    """Read ``record.json`` and write ``report.html`` beside it, whole or not at all; return the page's path.
+
+    Raises UsageError if the record cannot be read or is none of a version we know, OSError if the page cannot be written.
+    """
+    try:
+        data = record_path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{record_path} cannot be read: {error.strerror}") from error
+    page = record_path.with_name("report.html")
+    text = render_report(decode(data, str(record_path)))
+    draft = page.with_name(f".{page.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(page)
+    finally:
+        draft.unlink(missing_ok=True)
+    return page

@@ -1,0 +1,75 @@
+"""How values are spelled for people: hostile text made visible, durations, rates, instants."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from datetime import UTC, datetime
+
+_ESCAPED = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
+"""Categories that steer a terminal, reorder a line or break an encoder: controls, bidi marks, surrogates, separators.
+
+Cn (unassigned) holds the noncharacters, which no XML may contain.
+"""
+
+_MINUTE_S = 60
+_HOUR_S = 3600
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""Return ``text`` with every unprintable character as an escape (``\x1b``, ``\u202e``), but those in ``keep``.
+
+    The result is safe on a terminal and can be encoded; it is not escaped for HTML.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(char) if char not in keep and unicodedata.category(char) in _ESCAPED else char for char in text)
+
+
+def _escape(char: str) -> str:
+    """Return one character as Python would escape it."""
+    short = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(char)
+    code = ord(char)
+    if short is not None:
+        return short
+    if code <= 0xFF:  # noqa: PLR2004 (what \x can say)
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 (what \u can say)
+
+
+def spell_duration(duration_s: float) -> str:
+    """Return a duration in the two units that matter: ``0.42 s``, ``12.3 s``, ``3 min 12 s``, ``1 h 04 min``."""
+    if not math.isfinite(duration_s):
+        return "unknown"
+    if duration_s < 10:  # noqa: PLR2004 (below it a tenth is too coarse)
+        return f"{duration_s:.2f} s"
+    if duration_s < _MINUTE_S:
+        return f"{duration_s:.1f} s"
+    if duration_s < _HOUR_S:
+        return f"{int(duration_s) // _MINUTE_S} min {int(duration_s) % _MINUTE_S:02d} s"
+    return f"{int(duration_s) // _HOUR_S} h {int(duration_s) % _HOUR_S // _MINUTE_S:02d} min"
+
+
+def spell_rate(rate_mib_s: float) -> str:
+    """Return a rate in MiB/s without its unit, with three or four digits that mean something."""
+    if not math.isfinite(rate_mib_s):
+        return "unknown"
+    if abs(rate_mib_s) >= 1e9:  # noqa: PLR2004 (no disk; but a record can say anything)
+        return f"{rate_mib_s:.3g}"
+    decimals = 0 if abs(rate_mib_s) >= 1000 else 1 if abs(rate_mib_s) >= 10 else 2  # noqa: PLR2004
+    return f"{rate_mib_s:.{decimals}f}"
+
+
+def spell_instant(text: str) -> str:
+    """Return an ISO 8601 time as ``2026-03-01 14:05 UTC``; what is none is returned as it is."""
+    instant = parse_instant(text)
+    return text if instant is None else f"{instant:%Y-%m-%d %H:%M} UTC"
+
+
+def parse_instant(text: str) -> datetime | None:
+    """Return the instant that ISO 8601 text names, in UTC (assumed where no zone is given), or None."""
+    try:
+        instant = datetime.fromisoformat(text)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):  # not a time; or one whose UTC lies outside the calendar
+        return None
