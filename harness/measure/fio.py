@@ -57,12 +57,13 @@ def fio_args(cell: Cell, device: str, profile: Profile, *, seed: int = 1) -> lis
         raise RefusedError(f"{cell.name} on {device} was not started: throughpass only reads")
     return [
         "fio",
+        f"--name={cell.name.replace(' ', '-')}",  # first: what follows are this job's options, and come back in the output
         *safety_args(),
         *device_args(device),
         *window_args(profile),
         *pattern_args(cell, seed),
         *time_args(profile),
-        *output_args(cell),
+        *output_args(),
     ]
 
 
@@ -104,10 +105,9 @@ def time_args(profile: Profile) -> list[str]:
     return ["--time_based", f"--runtime={profile.runtime_s * 1000:.0f}ms", f"--ramp_time={profile.ramp_s * 1000:.0f}ms"]
 
 
-def output_args(cell: Cell) -> list[str]:
+def output_args() -> list[str]:
     """Return the form of the output: one JSON document, all jobs of the cell as one."""
     return [
-        f"--name={cell.name.replace(' ', '-')}",
         "--group_reporting",
         f"--percentile_list={':'.join(_PERCENTILES)}",
         "--eta=never",
@@ -119,7 +119,7 @@ def parse_fio(data: bytes) -> FioResult:
     """Read the output (stdout, with or without stderr) of a run of ``fio_args``; lines around the JSON are warnings.
 
     Raises BoardError where the disk gave an I/O error, BenchError where fio could not start (a wrong path, no right), gave no
-    readable JSON, or measured nothing; the end of the output is the evidence.
+    readable JSON, or measured nothing or less than it seems; the end of the output is the evidence.
     """
     text = data.decode("utf-8", "replace")
     tail = text[-_TAIL_CHARACTERS:].strip()
@@ -131,10 +131,18 @@ def parse_fio(data: bytes) -> FioResult:
         raise _job_error(job.error, _warnings(text) or tail)
     if not job.read.runtime or not job.read.bw_bytes:
         raise BenchError("fio ended without an error but read nothing: its run time is too short for this disk", evidence=tail)
+    if _short_reads(job) > job.options.iodepth:  # up to a queue of reads is under way at either end of the measured time
+        raise BenchError("fio's reads came back short: its window reaches beyond the end of the disk", evidence=tail)
     return _result(job, report.version, tail)
 
 
+class _Options(msgspec.Struct):
+    bs: int
+    iodepth: int
+
+
 class _Latency(msgspec.Struct):
+    reads: int = msgspec.field(name="N", default=0)
     percentile: dict[str, float] = {}
 
 
@@ -150,6 +158,7 @@ class _Job(msgspec.Struct):
     read: _Read
     usr_cpu: float
     sys_cpu: float
+    options: _Options = msgspec.field(name="job options")
 
 
 class _Report(msgspec.Struct):
@@ -163,9 +172,14 @@ def _read_report(text: str, tail: str) -> _Report:
     try:
         if start is not None:
             document, _ = json.JSONDecoder().raw_decode(text, start.start())
-        return msgspec.convert(document, _Report)
+        return msgspec.convert(document, _Report, strict=False)  # options come back as strings
     except (json.JSONDecodeError, RecursionError, msgspec.ValidationError) as error:
         raise BenchError(f"fio's output is not the JSON of a run: {error}", evidence=tail) from error
+
+
+def _short_reads(job: _Job) -> float:
+    """Return how many reads gave nothing: at the end of a file libaio reads 0 bytes, which fio 3.33 counts as done."""
+    return job.read.clat_ns.reads - job.read.io_bytes / job.options.bs
 
 
 def _warnings(text: str) -> str:

@@ -1,0 +1,112 @@
+"""Tests of the experiment's design: the grid, the profiles, the order of the arms."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.core.errors import UsageError
+from harness.measure.design import NATIVE, PCI, PRIMARY_CELL, PROFILES, READ_CELLS, USB_HOST, WRITE_CELLS, Cell, plan_blocks
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("cell", READ_CELLS + WRITE_CELLS, ids=lambda cell: cell.name.replace(" ", "-"))
+def test_cell_name_says_what_the_cell_does(cell: Cell) -> None:
+    """A cell's pattern, block size, depth, jobs and direction are those of its name."""
+    match = re.fullmatch(r"(SEQ|RND)(1M|4K) Q(\d+)T(\d+) (read|write)", cell.name)
+    assert match is not None
+    assert cell.rw == {"SEQ": "", "RND": "rand"}[match[1]] + match[5]
+    assert cell.block_bytes == {"1M": MIB, "4K": 4096}[match[2]]
+    assert (cell.iodepth, cell.numjobs) == (int(match[3]), int(match[4]))
+    assert cell.writes == (match[5] == "write")
+
+
+def test_primary_cell_is_sequential_read_at_depth_eight() -> None:
+    """The cell that decides is SEQ1M Q8T1 read."""
+    assert PRIMARY_CELL.name == "SEQ1M Q8T1 read"
+
+
+def test_profiles_only_read() -> None:
+    """No profile holds a cell that writes."""
+    assert not [cell.name for profile in PROFILES.values() for cell in profile.cells if cell.writes]
+
+
+def test_profiles_hold_what_the_specification_says() -> None:
+    """Smoke, quick and standard have 2, 6 and 8 blocks, and only smoke gives no verdict."""
+    assert {name: (profile.blocks, profile.verdict) for name, profile in PROFILES.items()} == {
+        "smoke": (2, False),
+        "quick": (6, True),
+        "standard": (8, True),
+    }
+    assert PROFILES["quick"].cells == PROFILES["smoke"].cells == (PRIMARY_CELL,)
+    assert PROFILES["standard"].cells == READ_CELLS
+    assert all(profile.arms == (NATIVE, PCI, USB_HOST) for profile in PROFILES.values())
+
+
+def test_profile_name_is_its_key() -> None:
+    """Each profile is found under its own name."""
+    assert all(profile.name == name for name, profile in PROFILES.items())
+
+
+def test_fitted_cuts_the_window_to_the_disk() -> None:
+    """A window that is larger than the disk ends where the disk ends, offset included."""
+    profile = replace(PROFILES["standard"], offset_mib=16)
+    assert profile.fitted(256 * MIB).window_mib == 240
+
+
+def test_fitted_leaves_a_window_that_fits() -> None:
+    """A disk with room enough changes nothing."""
+    assert PROFILES["quick"].fitted(1 << 40) == PROFILES["quick"]
+
+
+def test_fitted_refuses_a_disk_smaller_than_the_queue() -> None:
+    """A disk that cannot hold the eight requests in flight is refused with its size and the remedy."""
+    with pytest.raises(UsageError, match=r"7 MiB is too small for profile quick.*at least 8 MiB.*larger stick"):
+        PROFILES["quick"].fitted(7 * MIB)
+
+
+ARMS = st.lists(st.text(min_size=1), min_size=1, max_size=6, unique=True)
+
+
+@given(ARMS, st.integers(1, 20), st.integers())
+def test_plan_holds_every_arm_once_in_each_block(arms: list[str], blocks: int, seed: int) -> None:
+    """Each of the planned blocks is a permutation of the arms."""
+    plan = plan_blocks(arms, blocks, seed)
+    assert len(plan) == blocks
+    assert all(sorted(block) == sorted(arms) for block in plan)
+
+
+@given(ARMS, st.integers(1, 20), st.integers())
+def test_plan_mirrors_every_second_block(arms: list[str], blocks: int, seed: int) -> None:
+    """A block with an odd number is the reverse of the one before it."""
+    plan = plan_blocks(arms, blocks, seed)
+    assert all(plan[number] == plan[number - 1][::-1] for number in range(1, blocks, 2))
+
+
+def test_plan_is_the_same_for_the_same_seed() -> None:
+    """A seed names one plan, and other seeds give other plans."""
+    plans = [plan_blocks(("a", "b", "c"), 6, seed) for seed in range(20)]
+    assert plans == [plan_blocks(("a", "b", "c"), 6, seed) for seed in range(20)]
+    assert len(set(plans)) > 10
+
+
+def test_plan_puts_each_order_first_equally_often() -> None:
+    """Over many seeds all six orders of three arms open a plan about equally often."""
+    first = Counter(plan_blocks(("a", "b", "c"), 1, seed)[0] for seed in range(1200))
+    assert len(first) == 6
+    assert min(first.values()) > 150
+
+
+@pytest.mark.parametrize(
+    ("arms", "blocks"), [((), 2), (("a", "a"), 2), (("a", "b"), 0)], ids=["no-arms", "arm-twice", "no-blocks"]
+)
+def test_plan_refuses_what_cannot_be_paired(arms: tuple[str, ...], blocks: int) -> None:
+    """No arms, an arm named twice or no blocks are a ValueError."""
+    with pytest.raises(ValueError, match="cannot plan"):
+        plan_blocks(arms, blocks, 1)
