@@ -1,0 +1,132 @@
+"""All facts of a host: one value, and the same as one JSON document (``msgspec.to_builtins``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from harness.core.capture import Capture, Status
+from harness.core.pci import PciAddress, PciId
+from harness.facts.acpi import Acpi, read_acpi
+from harness.facts.cpu import Cpu, read_cpu
+from harness.facts.iommu import Iommu, read_iommu, read_log_lines
+from harness.facts.kernel import Board, Kernel, read_board, read_kernel
+from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_vfio
+from harness.facts.names import read_pci_names
+from harness.facts.network import NetworkInterface, read_network
+from harness.facts.pci import PciDevice, read_pci
+from harness.facts.storage import Disk, read_disks
+from harness.facts.usb import UsbDevice, read_usb
+
+
+class HostFacts(msgspec.Struct, frozen=True):
+    """A photograph of a host; every action makes it stale.
+
+    ``gaps`` names what the host would not say: ``commands/dmesg denied``, ``sections/pci timed out``.
+    """
+
+    taken: str = ""
+    board: Board = Board()
+    cpu: Cpu = Cpu()
+    kernel: Kernel = Kernel()
+    acpi: Acpi = Acpi()
+    iommu: Iommu = Iommu()
+    pci: tuple[PciDevice, ...] = ()
+    usb: tuple[UsbDevice, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    network: tuple[NetworkInterface, ...] = ()
+    kvm: Kvm = Kvm()
+    vfio: Vfio = Vfio()
+    qemu_version: str = ""
+    dmesg_iommu_lines: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+
+    def find_pci(self, address: str | PciAddress) -> PciDevice | None:
+        """Return the function at an address."""
+        return next((device for device in self.pci if device.address == str(address)), None)
+
+    def group_members(self, address: str | PciAddress) -> tuple[PciDevice, ...]:
+        """Return all functions in the IOMMU group of the one at ``address``, itself among them; empty if it is in none."""
+        device = self.find_pci(address)
+        if device is None or device.group is None:
+            return ()
+        return tuple(other for other in self.pci if other.group == device.group)
+
+    def disks_on(self, address: str | PciAddress) -> tuple[Disk, ...]:
+        """Return the disks behind a function."""
+        return tuple(disk for disk in self.disks if str(address) in disk.pci_addresses)
+
+    def usb_on(self, address: str | PciAddress) -> tuple[UsbDevice, ...]:
+        """Return the USB devices behind a controller, hubs among them and its own root hubs not."""
+        return tuple(device for device in self.usb if device.pci_address == str(address))
+
+    def network_on(self, address: str | PciAddress) -> tuple[NetworkInterface, ...]:
+        """Return the network interfaces behind a function."""
+        return tuple(interface for interface in self.network if str(address) in interface.pci_addresses)
+
+    def section_timed_out(self, section: str) -> bool:
+        """Return whether a section of the probe (``pci``, ``block``, ...) was cut off: what it misses is unknown."""
+        return f"sections/{section} {Status.TIMED_OUT.value}" in self.gaps
+
+
+def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> HostFacts:
+    """Read all facts of a capture; ``names`` gives the names of PCI ids, by default those of this machine's hwdata."""
+    acpi = read_acpi(capture)
+    usb = read_usb(capture)
+    return HostFacts(
+        taken=capture.taken,
+        board=read_board(capture),
+        cpu=read_cpu(capture),
+        kernel=read_kernel(capture),
+        acpi=acpi,
+        iommu=read_iommu(capture, acpi),
+        pci=read_pci(capture, read_pci_names() if names is None else names),
+        usb=usb,
+        disks=read_disks(capture, usb),
+        network=read_network(capture),
+        kvm=read_kvm(capture),
+        vfio=read_vfio(capture),
+        qemu_version=read_qemu_version(capture),
+        dmesg_iommu_lines=read_log_lines(capture),
+        gaps=_read_gaps(capture),
+    )
+
+
+def find_controllers(
+    facts: HostFacts,
+    *,
+    id: PciId | str | None = None,  # noqa: A002 (the bench file's key)
+    address: PciAddress | str | None = None,
+    subsystem: PciId | str | None = None,
+) -> tuple[PciDevice, ...]:
+    """Return the xHCI controllers (class 0c0330) that fit all that is given; with nothing given, every one."""
+    return tuple(device for device in find_functions(facts, id=id, address=address, subsystem=subsystem) if device.is_xhci)
+
+
+def find_functions(
+    facts: HostFacts,
+    *,
+    id: PciId | str | None = None,  # noqa: A002 (the bench file's key)
+    address: PciAddress | str | None = None,
+    subsystem: PciId | str | None = None,
+) -> tuple[PciDevice, ...]:
+    """Return the PCI functions of any class that fit all that is given."""
+    asked = {"id": _spelled(id), "address": _full_address(address), "subsystem": _spelled(subsystem)}
+    return tuple(
+        device for device in facts.pci if all(value is None or getattr(device, key) == value for key, value in asked.items())
+    )
+
+
+def _spelled(value: PciId | str | None) -> str | None:
+    return str(value).lower() if value else None
+
+
+def _full_address(value: PciAddress | str | None) -> str | None:
+    """Return the address as sysfs spells it: ``05:00.0`` may be given without its domain. Raises ValueError for no address."""
+    return str(PciAddress.parse(str(value))) if value else None
+
+
+def _read_gaps(capture: Capture) -> tuple[str, ...]:
+    gone = {Status.DENIED, Status.TIMED_OUT}
+    return tuple(f"{name} {item.status.value}" for name, item in sorted(capture.items.items()) if item.status in gone)

@@ -1,0 +1,111 @@
+"""The running system: kernel, distribution, board and firmware."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import msgspec
+
+from harness.core.capture import Capture
+from harness.facts.sysfs import exists
+
+_CONTAINER_HINTS = (".dockerenv", "run/.containerenv", "run/systemd/container")
+# What firmware says when its maker filled nothing in.
+_PLACEHOLDER = re.compile(
+    r"^(to be filled by o\.?e\.?m\.?|system (manufacturer|product name)|default string|o\.?e\.?m\.?"
+    r"|not applicable|undefined|n/?a)?$",
+    re.IGNORECASE,
+)
+
+
+class Kernel(msgspec.Struct, frozen=True):
+    """The running kernel and distribution; ``lockdown`` is ``none``, ``integrity``, ``confidentiality`` or empty."""
+
+    release: str = ""
+    version: str = ""
+    cmdline: str = ""
+    distribution: str = ""
+    distribution_id: str = ""
+    ostree: bool = False
+    lockdown: str = ""
+    container: bool = False
+    root: bool = False  # the probe ran as root
+    memory_mib: int = 0
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Return the arguments of the command line."""
+        return tuple(self.cmdline.split())
+
+    def argument(self, key: str) -> str | None:
+        """Return the value of the last ``key=value`` or ``key`` (then empty), None without one."""
+        values = [word.partition("=")[2] for word in self.arguments if word.partition("=")[0] == key]
+        return values[-1] if values else None
+
+
+class Board(msgspec.Struct, frozen=True):
+    """The motherboard as SMBIOS names it; the system's name where the board has none."""
+
+    vendor: str = ""
+    name: str = ""
+    firmware: str = ""
+
+
+def read_kernel(capture: Capture) -> Kernel:
+    """Read the kernel, the distribution and what limits the probe."""
+    version = capture.text("proc/version") or ""
+    release = capture.text("proc/sys/kernel/osrelease") or _word(version, 2)
+    distribution = parse_os_release(capture.text("etc/os-release") or "")
+    lockdown = re.search(r"\[(\w+)\]", capture.text("sys/kernel/security/lockdown") or "")
+    user = re.search(r"^Uid:\s+\d+\s+(\d+)", capture.text("proc/self/status") or "", re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", capture.text("proc/meminfo") or "", re.MULTILINE)
+    return Kernel(
+        release=release,
+        version=version,
+        cmdline=capture.text("proc/cmdline") or "",
+        distribution=distribution.get("PRETTY_NAME") or distribution.get("NAME", ""),
+        distribution_id=distribution.get("ID", ""),
+        ostree=exists(capture.get("run/ostree-booted")),
+        lockdown=lockdown[1] if lockdown else "",
+        container=any(exists(capture.get(hint)) for hint in _CONTAINER_HINTS),
+        root=user is not None and user[1] == "0",
+        memory_mib=int(memory[1]) // 1024 if memory else 0,
+    )
+
+
+def read_board(capture: Capture) -> Board:
+    """Read the names in SMBIOS, without placeholders."""
+    firmware = (_dmi(capture, "bios_vendor"), _dmi(capture, "bios_version"), _dmi(capture, "bios_date"))
+    return Board(
+        vendor=_dmi(capture, "board_vendor") or _dmi(capture, "sys_vendor"),
+        name=_dmi(capture, "board_name") or _dmi(capture, "product_name"),
+        firmware=" ".join(filter(None, firmware)),
+    )
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """Return the assignments of an os-release file, unquoted; lines that are none are left out."""
+    values = {}
+    for line in text.splitlines():
+        key, sign, value = line.strip().partition("=")
+        if sign and key.isidentifier():
+            values[key] = _unquote(value)
+    return values
+
+
+def _unquote(value: str) -> str:
+    try:
+        return " ".join(shlex.split(value))
+    except ValueError:  # an unpaired quotation mark
+        return value.strip("\"'")
+
+
+def _dmi(capture: Capture, attribute: str) -> str:
+    text = capture.text(f"sys/class/dmi/id/{attribute}") or ""
+    return "" if _PLACEHOLDER.match(text) else text
+
+
+def _word(text: str, index: int) -> str:
+    words = text.split()
+    return words[index] if index < len(words) else ""

@@ -1,0 +1,84 @@
+"""The probe: one shell script that prints all of a host's facts in one round trip, and the reading of what it printed."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import NamedTuple
+
+from harness.core.capture import Capture, Item, Status
+from harness.core.errors import BenchError
+
+PROBE_SCRIPT: str = resources.files("harness.facts").joinpath("probe.sh").read_text(encoding="utf-8")
+"""POSIX shell, read-only, for the standard input of ``sh -s``; its standard output is for ``parse_probe``."""
+
+SECTION_FOLDER = "sections"
+"""Items below it say how each subject of the probe ended: READ (complete) or TIMED_OUT."""
+
+_HEADER = re.compile(rb"@tp (read|hex|denied|timed-out) (\d{1,9}) ([^\n]+)\n")
+_NEXT_HEADER = re.compile(rb"\n@tp (?:read|hex|denied|timed-out) \d{1,9} [^\n]+\n")
+_STATUS = {b"read": Status.READ, b"hex": Status.READ, b"denied": Status.DENIED, b"timed-out": Status.TIMED_OUT}
+_EVIDENCE_BYTES = 500
+
+
+class _Printed(NamedTuple):
+    name: str
+    item: Item
+    end: int  # where the next item begins
+
+
+def parse_probe(output: bytes) -> Capture:
+    """Read what the probe printed.
+
+    Output that was cut short gives what came: the item in which it ends and every section that is missing are TIMED_OUT,
+    so that silence is never read as absence. Raises BenchError if there is no item at all.
+    """
+    items: dict[str, Item] = {}
+    start = _HEADER.search(output)  # a login banner or a shell's complaint may come first
+    if start is None:
+        tail = output[-_EVIDENCE_BYTES:].decode("utf-8", "replace")
+        raise BenchError("the probe printed nothing that can be read: is the remote shell a POSIX shell?", evidence=tail)
+    position: int | None = start.start()
+    while position is not None:
+        printed = _parse_item(output, position)
+        items[printed.name] = printed.item
+        following = _HEADER.search(output, printed.end)
+        position = following.start() if following else None
+    taken = items.pop("taken", Item(Status.ABSENT)).text
+    return Capture(_with_missing_sections(items), taken)
+
+
+def _parse_item(output: bytes, position: int) -> _Printed:
+    header = _HEADER.match(output, position)
+    assert header is not None  # the caller found it there
+    kind, length, name = header.groups()
+    end = header.end() + int(length)
+    complete = output[end : end + 1] == b"\n" and (end + 1 == len(output) or _HEADER.match(output, end + 1) is not None)
+    if not complete:
+        # The writer was killed, the connection ended, or the shell counts characters: the data goes on to the next header.
+        following = _NEXT_HEADER.search(output, header.end() - 1)
+        end = following.start() if following else len(output)
+    data = output[header.end() : max(end, header.end())]
+    status = _STATUS[kind]
+    if len(data) < int(length):
+        status = Status.TIMED_OUT
+    if kind == b"hex":
+        data = _parse_hex(data)
+    return _Printed(name.decode("utf-8", "replace"), Item(status, data), max(end, header.end()))
+
+
+def _parse_hex(text: bytes) -> bytes:
+    """Return the bytes that ``od -An -v -tx1`` printed, up to the first thing that is not one."""
+    values = bytearray()
+    for word in text.split():
+        if not re.fullmatch(rb"[0-9a-fA-F]{2}", word):
+            break
+        values.append(int(word, 16))
+    return bytes(values)
+
+
+def _with_missing_sections(items: dict[str, Item]) -> dict[str, Item]:
+    announced = items.pop("sections", Item(Status.ABSENT)).text.split()
+    missing = {name for section in announced if (name := f"{SECTION_FOLDER}/{section}") not in items}
+    items.pop("end", None)
+    return items | dict.fromkeys(missing, Item(Status.TIMED_OUT))

@@ -1,0 +1,281 @@
+# shellcheck shell=sh disable=SC2317 # sections are called by name
+# One photograph of a host: reads, prints, changes nothing. For dash, busybox ash and bash; fed to `sh -s`.
+#
+# Every item is one header line and the data:   @tp STATUS LENGTH NAME \n DATA \n
+# Processes are expensive under emulation (about 10 ms each), so small files are read by `read` and links are followed by `cd -P`:
+# 30 PCI devices cost no process at all. What is not printed was not there.
+# THROUGHPASS_ROOT names another root to read (commands then come from its folder commands/); THROUGHPASS_TICK the watch's seconds.
+
+LC_ALL=C # ${#value} counts bytes
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin
+export LC_ALL PATH
+unset CDPATH
+root=${THROUGHPASS_ROOT:-}
+tick=${THROUGHPASS_TICK:-5}
+batch=
+SECTIONS='kernel cpu iommu acpi pci usb block mounts net modules devices log qemu'
+
+item() { # status name data
+    batch="${batch}@tp $1 ${#3} $2
+$3
+"
+    # One write for many items: each small write would become an SSH packet of its own.
+    if [ "${#batch}" -gt 4000 ]; then flush; fi
+}
+
+flush() {
+    printf '%s' "$batch"
+    batch=
+}
+
+line() { # the first line of each of these files
+    for file; do
+        [ -e "$file" ] || continue
+        if [ -r "$file" ]; then
+            value=
+            IFS= read -r value <"$file"
+            item read "$file" "$value"
+        else
+            item denied "$file" ""
+        fi
+    done
+}
+
+text() { # the whole of a file
+    [ -e "$1" ] || return 0
+    if value=$(cat "$1"); then item read "$1" "$value"; else item denied "$1" ""; fi
+}
+
+binary() { # the bytes of a file, in hexadecimal
+    [ -e "$1" ] || return 0
+    command -v od >/dev/null || return 0
+    if value=$(od -An -v -tx1 "$1"); then item hex "$1" "$value"; else item denied "$1" ""; fi
+}
+
+link() { # the real path of a folder
+    if cd -P "$1"; then
+        value=${PWD#"$root"}
+        cd "$root/" || exit 1
+        item read "$1" "$value"
+    fi
+}
+
+present() { # that a file exists; it is not opened
+    if [ -e "$1" ]; then item read "$1" ""; fi
+}
+
+names() { # what a folder holds
+    [ -d "$1" ] || return 0
+    list=
+    for entry in "$1"/*; do
+        if [ -e "$entry" ]; then list="$list ${entry##*/}"; fi
+    done
+    item read "$1" "${list# }"
+}
+
+output() { # item command arguments...: what the command prints, denied if it fails, nothing if there is none
+    into=commands/$1
+    shift
+    if [ -n "$root" ]; then
+        text "$into"
+    elif command -v "$1" >/dev/null; then
+        if value=$("$@"); then item read "$into" "$value"; else item denied "$into" "$value"; fi
+    fi
+}
+
+section_kernel() {
+    line proc/cmdline proc/version proc/sys/kernel/osrelease sys/kernel/security/lockdown run/systemd/container
+    text etc/os-release
+    text proc/self/status
+    text proc/meminfo
+    present run/ostree-booted
+    present .dockerenv
+    present run/.containerenv
+    for attribute in sys_vendor product_name product_version board_vendor board_name bios_vendor bios_version bios_date; do
+        line "sys/class/dmi/id/$attribute"
+    done
+    item read commands/ssh-connection "${SSH_CONNECTION:-}"
+}
+
+section_cpu() {
+    text proc/cpuinfo
+    text proc/interrupts
+}
+
+section_iommu() {
+    names sys/class/iommu
+    for unit in sys/class/iommu/*; do
+        line "$unit/intel-iommu/version" "$unit/intel-iommu/cap" "$unit/intel-iommu/ecap" "$unit/amd-iommu/features"
+    done
+    names sys/kernel/iommu_groups
+    for group in sys/kernel/iommu_groups/*; do
+        [ -d "$group" ] || continue
+        line "$group/name" "$group/type"
+        names "$group/devices"
+        [ -r "$group/reserved_regions" ] || continue
+        list=
+        while IFS= read -r value; do
+            list="$list$value
+"
+        done <"$group/reserved_regions"
+        item read "$group/reserved_regions" "$list"
+    done
+}
+
+section_acpi() {
+    names sys/firmware/acpi/tables
+    binary sys/firmware/acpi/tables/DMAR
+    binary sys/firmware/acpi/tables/IVRS
+}
+
+section_pci() {
+    names sys/bus/pci/drivers
+    for device in sys/bus/pci/devices/*; do
+        [ -e "$device" ] || continue
+        link "$device"
+        for attribute in vendor device class revision subsystem_vendor subsystem_device reset_method driver_override \
+            current_link_speed current_link_width numa_node; do
+            line "$device/$attribute"
+        done
+        link "$device/driver"
+        link "$device/driver/module"
+        link "$device/iommu_group"
+        present "$device/reset" # exists or not; reading is refused and writing resets the device
+    done
+}
+
+section_usb() {
+    for device in sys/bus/usb/devices/*; do
+        [ -e "$device" ] || continue
+        link "$device"
+        case $device in
+        *:*)
+            line "$device/bInterfaceClass" "$device/bInterfaceSubClass" "$device/bInterfaceProtocol"
+            link "$device/driver"
+            ;;
+        *)
+            for attribute in idVendor idProduct serial product manufacturer speed busnum devnum devpath version bDeviceClass; do
+                line "$device/$attribute"
+            done
+            ;;
+        esac
+    done
+}
+
+section_block() {
+    for block in sys/class/block/*; do
+        case $block in
+        */ram[0-9]* | */loop[0-9]*) continue ;;
+        esac
+        [ -e "$block" ] || continue
+        link "$block"
+        for attribute in dev size ro removable partition device/vendor device/model device/serial dm/name queue/scheduler; do
+            line "$block/$attribute"
+        done
+        names "$block/holders"
+    done
+    # A mount that no process can reach (below an overlay, in an abandoned initramfs) still shows here.
+    for kind in ext4 xfs f2fs erofs; do names "sys/fs/$kind"; done
+    for pool in sys/fs/btrfs/*/devices; do names "$pool"; done
+}
+
+section_mounts() {
+    text proc/self/mountinfo
+    text proc/swaps
+}
+
+section_net() {
+    for interface in sys/class/net/*; do
+        [ -e "$interface" ] || continue
+        link "$interface"
+        line "$interface/address" "$interface/operstate"
+        for lower in "$interface"/lower_*; do link "$lower"; done
+    done
+    text proc/net/route
+    text proc/net/ipv6_route
+    text proc/net/if_inet6
+}
+
+section_modules() {
+    text proc/modules
+    present sys/module/vfio_pci
+    line sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts sys/module/vfio/parameters/enable_unsafe_noiommu_mode
+    line sys/module/kvm_intel/parameters/nested sys/module/kvm_amd/parameters/nested
+    release=
+    IFS= read -r release <proc/sys/kernel/osrelease
+    folder=lib/modules/$release
+    if [ -r "$folder/modules.dep" ]; then
+        item read commands/vfio-modules "$(grep -hE '^[^:]*/vfio-pci\.ko' "$folder/modules.dep" "$folder/modules.builtin")"
+    else
+        output vfio-modules modinfo -F filename vfio-pci # NixOS and others keep their modules elsewhere
+    fi
+}
+
+section_devices() {
+    for node in dev/kvm dev/vfio/vfio; do
+        [ -e "$node" ] || continue
+        if [ -r "$node" ] && [ -w "$node" ]; then item read "$node" ""; else item denied "$node" ""; fi
+    done
+}
+
+section_log() {
+    output dmesg dmesg
+}
+
+section_qemu() {
+    for program in qemu-system-x86_64 /usr/libexec/qemu-kvm; do
+        if [ -n "$root" ] || command -v "$program" >/dev/null; then
+            output qemu "$program" --version
+            break
+        fi
+    done
+}
+
+watch() { # tells the photographer that time passes; ends with it
+    trap 'kill "$nap"; exit' TERM
+    while :; do
+        sleep "$tick" &
+        nap=$!
+        wait "$nap"
+        kill -USR1 $$ || exit 0
+    done
+}
+
+photograph() { # one section in a process of its own: a read that hangs in the kernel cannot be interrupted, only left behind
+    {
+        "section_$1"
+        item read "sections/$1" ""
+        flush
+    } 2>/dev/null &
+    section=$!
+    ticks=0
+    while :; do
+        before=$ticks
+        wait "$section"
+        [ "$ticks" -eq "$before" ] && return 0
+        [ "$ticks" -ge 2 ] && break
+    done
+    kill -9 "$section"
+    # The section may have been killed in the middle of an item: begin a line.
+    printf '\n'
+    item timed-out "sections/$1" ""
+    flush
+}
+
+main() {
+    cd -P "${root:-/}" || exit 1
+    root=${PWD%/}
+    item read taken "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+    item read sections "$SECTIONS"
+    flush
+    trap 'ticks=$((ticks + 1))' USR1
+    watch >/dev/null 2>&1 </dev/null &
+    watcher=$!
+    for name in $SECTIONS; do photograph "$name"; done
+    kill "$watcher"
+    item read end ""
+    flush
+}
+
+main
+exit 0

@@ -1,0 +1,183 @@
+"""Disks: where they hang, and what the host uses them for."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from harness.core.capture import Capture
+from harness.facts.mounts import Mount, parse_mountinfo, parse_swaps
+from harness.facts.sysfs import pci_addresses_on, read_names, read_number, read_path
+from harness.facts.usb import UsbDevice
+
+_FOLDER = "sys/class/block"
+_SECTOR_BYTES = 512
+_USB_DEVICE = re.compile(r"^\d+-\d+(\.\d+)*$")
+_FILESYSTEMS = ("ext4", "xfs", "f2fs", "erofs")
+_TRANSPORTS = ("uas", "usb-storage")
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """One whole disk. ``serial`` is the USB device's if it hangs on one; ``transport`` is ``usb-storage``, ``uas`` or None.
+
+    ``used_for`` names what the host does with it or its partitions, also through dm and md: ``root``, mount points, ``swap``,
+    ``held by md0``, ``ext4 mounted out of sight``; empty: nothing.
+    """
+
+    name: str
+    size_bytes: int = 0
+    serial: str = ""
+    vendor: str = ""
+    model: str = ""
+    removable: bool = False
+    read_only: bool = False
+    scheduler: str = ""
+    path: str = ""
+    usb_device: str | None = None
+    pci_addresses: tuple[str, ...] = ()
+    transport: str | None = None
+    partitions: tuple[str, ...] = ()
+    used_for: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A block device of any kind: disk, partition, dm or md."""
+
+    name: str
+    number: str  # major:minor
+    path: str
+    partition: bool
+    holders: tuple[str, ...]
+    dm_name: str
+
+    @property
+    def parent(self) -> str:
+        """Return the disk of a partition."""
+        return self.path.split("/")[-2] if self.partition and self.path.count("/") > 1 else ""
+
+
+def read_disks(capture: Capture, usb: Sequence[UsbDevice]) -> tuple[Disk, ...]:
+    """Read every disk that is a device; dm, md, loop and zram only tell what the disks below them are used for."""
+    blocks = {name: _read_block(capture, name) for name in read_names(capture, _FOLDER)}
+    uses = _read_uses(capture, blocks)
+    disks = [block for block in blocks.values() if block.path and not block.partition and "/virtual/" not in block.path]
+    return tuple(_read_disk(capture, block, blocks, uses, usb) for block in disks)
+
+
+def _read_block(capture: Capture, name: str) -> _Block:
+    folder = f"{_FOLDER}/{name}"
+    return _Block(
+        name=name,
+        number=capture.text(f"{folder}/dev") or "",
+        path=read_path(capture, folder) or "",
+        partition=capture.text(f"{folder}/partition") is not None,
+        holders=read_names(capture, f"{folder}/holders"),
+        dm_name=capture.text(f"{folder}/dm/name") or "",
+    )
+
+
+def _read_disk(
+    capture: Capture, block: _Block, blocks: Mapping[str, _Block], uses: Mapping[str, Sequence[str]], usb: Sequence[UsbDevice]
+) -> Disk:
+    folder = f"{_FOLDER}/{block.name}"
+    device = _usb_device(block.path, usb)
+    scheduler = capture.text(f"{folder}/queue/scheduler") or ""
+    return Disk(
+        name=block.name,
+        size_bytes=(read_number(capture, f"{folder}/size") or 0) * _SECTOR_BYTES,
+        serial=device.serial if device else capture.text(f"{folder}/device/serial") or "",
+        vendor=capture.text(f"{folder}/device/vendor") or "",
+        model=capture.text(f"{folder}/device/model") or "",
+        removable=capture.text(f"{folder}/removable") == "1",
+        read_only=capture.text(f"{folder}/ro") == "1",
+        scheduler=next(iter(re.findall(r"\[([^]]+)\]", scheduler)), scheduler),
+        path=block.path,
+        usb_device=device.name if device else None,
+        pci_addresses=pci_addresses_on(block.path),
+        transport=next((name for name in _TRANSPORTS if device and name in device.drivers), None),
+        partitions=tuple(other.name for other in blocks.values() if other.parent == block.name),
+        used_for=tuple(dict.fromkeys(_uses_of(block, blocks, uses, set()))),
+    )
+
+
+def _usb_device(path: str, usb: Sequence[UsbDevice]) -> UsbDevice | None:
+    """Return the device that a disk is behind: the last on the path, since hubs come before it."""
+    parts = [part for part in path.split("/") if _USB_DEVICE.match(part)]
+    return next((device for device in usb if parts and device.name == parts[-1]), None)
+
+
+def _uses_of(block: _Block, blocks: Mapping[str, _Block], uses: Mapping[str, Sequence[str]], seen: set[str]) -> Iterator[str]:
+    """Yield the uses of a block device, its partitions and whatever is built upon them."""
+    seen.add(block.name)
+    yield from uses.get(block.name, ())
+    for partition in blocks.values():
+        if partition.parent == block.name and partition.name not in seen:
+            yield from _uses_of(partition, blocks, uses, seen)
+    for name in block.holders:
+        if name in seen:  # an array of several of this disk's partitions
+            continue
+        holder = blocks.get(name)
+        through = list(_uses_of(holder, blocks, uses, seen)) if holder else []
+        label = f"{name} ({holder.dm_name})" if holder and holder.dm_name else name
+        yield from through or [f"held by {label}"]
+
+
+def _read_uses(capture: Capture, blocks: Mapping[str, _Block]) -> dict[str, list[str]]:
+    """Return what each block device is used for directly."""
+    mounts = parse_mountinfo(capture.text("proc/self/mountinfo") or "")
+    uses: dict[str, list[str]] = defaultdict(list)
+    for mount in mounts:
+        for name in _blocks_below(mount, mounts, blocks):
+            uses[name].append(mount.use)
+    swaps = (_by_source(source, blocks) for source in parse_swaps(capture.text("proc/swaps") or ""))
+    for name in filter(None, swaps):
+        uses[name].append("swap")
+    for filesystem, name in _mounted_filesystems(capture):
+        if name in blocks and not uses[name]:
+            uses[name].append(f"{filesystem} mounted out of sight")
+    return uses
+
+
+def _blocks_below(mount: Mount, mounts: Sequence[Mount], blocks: Mapping[str, _Block]) -> Iterator[str]:
+    """Yield the block devices of a mount: its own, or those of an overlay's layers."""
+    if name := _by_number(mount.device, blocks) or _by_source(mount.source, blocks):
+        yield name
+    for layer in mount.layers:
+        holding = [other for other in mounts if other is not mount and _contains(other.point, layer)]
+        # A folder can be mounted on several times: the last of the longest is the one that shows.
+        below = max(reversed(holding), key=lambda other: len(other.point), default=None)
+        if below is not None and (name := _by_number(below.device, blocks) or _by_source(below.source, blocks)):
+            yield name
+
+
+def _by_number(number: str, blocks: Mapping[str, _Block]) -> str | None:
+    return next((block.name for block in blocks.values() if block.number == number), None)
+
+
+def _by_source(source: str, blocks: Mapping[str, _Block]) -> str | None:
+    """Return the block device of ``/dev/sda1`` or ``/dev/mapper/name``: btrfs shows a device number of its own."""
+    if not source.startswith("/dev/"):
+        return None
+    name = source.rsplit("/", 1)[-1]
+    if name in blocks:
+        return name
+    return next((block.name for block in blocks.values() if block.dm_name == name), None)
+
+
+def _contains(point: str, path: str) -> bool:
+    return point in {"/", path} or path.startswith(point + "/")
+
+
+def _mounted_filesystems(capture: Capture) -> Iterator[tuple[str, str]]:
+    """Yield each file system in the kernel and its block device: also mounts that no process can reach any more."""
+    for filesystem in _FILESYSTEMS:
+        for name in read_names(capture, f"sys/fs/{filesystem}"):
+            yield filesystem, name
+    for pool in capture.children("sys/fs/btrfs"):
+        for name in read_names(capture, f"sys/fs/btrfs/{pool}/devices"):
+            yield "btrfs", name
