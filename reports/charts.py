@@ -19,19 +19,21 @@ from harness.core.series import Series
 from reports.arms import STYLES, ArmStyle, style_arms
 from reports.marks import EMULATED
 from reports.spelling import spell_rate, visible
-from reports.svg import GRID, INK, SETTINGS, inline_svg
+from reports.svg import CAVEAT, GRID, INK, SETTINGS, inline_svg
 
-_WIDTH = 480  # points; two charts stand side by side on a desk, and one fits a phone at three quarters
+_WIDTH = 440  # points; two charts stand side by side on a desk, and one fits a phone at four fifths
 _ROW = 58
 _MARGIN = 14
 _FOOT = 44  # the axis, its numbers and its label
 _NOTE = 22  # the line below it
-_LONGEST = 44  # characters of a label that fit
+_STRIP = (0.36, 0.94)  # the part of a row that holds marks; above it stand the label and the answer
+_LONGEST = 34  # characters of a label that fit
 
 _LARGEST_MIB_S = 1e15  # beyond it a figure is no measurement, and matplotlib's arithmetic overflows
 _FARTHEST = 1e6  # the same for a ratio and its inverse
 _EQUIVALENT = (1 / 1.03, 1.03)
-_TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+_ABOVE = (1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
+_BELOW = (0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
 _MOST_TICKS = 7
 
 
@@ -47,7 +49,7 @@ def rates_chart(series: Sequence[Series], *, emulated: bool, arms: Sequence[str]
         axes.set_xlim(0, largest * 1.06 or 1)
         axes.set_xlabel("MiB/s")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
-        axes.grid(axis="x", color=GRID, linewidth=1)
+        _draw_grid(axes, len(series))
         cells = {one.cell for one in series}
         styles = style_arms([*arms, *(one.arm for one in series)])
         for row, one in enumerate(series):
@@ -75,10 +77,11 @@ def ratio_chart(
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("ratio (logarithmic; band: ±3 %, equivalent)")
-        axes.axvspan(*_EQUIVALENT, color=GRID, linewidth=0, zorder=0)
-        axes.axvline(1.0, color=INK, linewidth=1.2, zorder=1)
+        _draw_grid(axes, len(judgements))
+        cells = {each.cell for each in judgements}
         for row, judgement in enumerate(judgements):
-            _interval(axes, row, judgement, styles[judgement.arm])
+            label = f"{judgement.arm} / {judgement.base}"
+            _interval(axes, row, judgement, label if len(cells) == 1 else f"{label}, {judgement.cell}", styles[judgement.arm])
     return inline_svg(figure, name=name, title="Ratios", description=_ratios_in_words(judgements), colours=_COLOURS)
 
 
@@ -98,10 +101,19 @@ def _figure(rows: int, *, emulated: bool) -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     axes.tick_params(axis="x", labelsize=11)
     if emulated:
-        figure.text(0.5, 6 / height, EMULATED, ha="center", va="bottom", fontsize=11, fontweight="bold")
+        figure.text(0.5, 6 / height, EMULATED, ha="center", va="bottom", fontweight="bold", color=CAVEAT)
     if not rows:
         axes.text(0.5, 0.5, "nothing was measured", ha="center", va="center", transform=axes.transAxes)
     return figure, axes
+
+
+def _draw_grid(axes: Axes, rows: int) -> None:
+    """Draw a line at each tick through the rows' strips; the labels between them stay on clear ground."""
+    left, right = axes.get_xlim()
+    for tick in axes.get_xticks():
+        if left <= tick <= right:
+            for row in range(rows):
+                axes.plot([tick, tick], [row + end for end in _STRIP], color=GRID, linewidth=1, zorder=0.4)
 
 
 def _drawable(series: Series) -> list[float]:
@@ -115,10 +127,10 @@ def _strip(axes: Axes, row: int, series: Series, label: str, style: ArmStyle) ->
     _label(axes, row, label, f"median {spell_rate(statistics.median(rates))}" if rates else "no rate")
     if not rates:
         return
-    step = 0.5 / max(len(rates) - 1, 1)
-    heights = [row + 0.42 + step * place if len(rates) > 1 else row + 0.67 for place in range(len(rates))]
+    top, bottom = row + _STRIP[0], row + _STRIP[1]
+    heights = [top + (bottom - top) * (place + 1) / (len(rates) + 1) for place in range(len(rates))]
     middle = statistics.median(rates)
-    axes.plot([middle, middle], [row + 0.36, row + 0.98], color=INK, linewidth=2, solid_capstyle="butt", zorder=2)
+    axes.plot([middle, middle], [top, bottom], color=INK, linewidth=2, solid_capstyle="butt", zorder=2)
     axes.plot(
         rates,
         heights,
@@ -133,13 +145,15 @@ def _strip(axes: Axes, row: int, series: Series, label: str, style: ArmStyle) ->
     )
 
 
-def _interval(axes: Axes, row: int, judgement: Judgement, style: ArmStyle) -> None:
+def _interval(axes: Axes, row: int, judgement: Judgement, label: str, style: ArmStyle) -> None:
     """Draw one judgement in its row: the label and the answer on top, below it the ratio and its interval."""
     ratio, low, high = judgement.ratio, judgement.low, judgement.high
     answer = judgement.call.value if ratio is None else f"{ratio:.3g}×, {judgement.call.value}"
-    _label(axes, row, f"{judgement.arm} / {judgement.base}", answer)
-    axes.text(0, row + 0.42, _shorten(judgement.cell), transform=axes.get_yaxis_transform(), va="center", fontsize=10)
-    height = row + 0.72
+    _label(axes, row, label, answer)
+    top, bottom = row + _STRIP[0], row + _STRIP[1]
+    height = (top + bottom) / 2
+    axes.fill_between(_EQUIVALENT, top, bottom, color=GRID, linewidth=0, zorder=0.5)
+    axes.plot([1, 1], [top, bottom], color=INK, linewidth=1.2, zorder=1)
     if low is not None and high is not None and low <= high:
         left, right = axes.get_xlim()
         ends = [min(max(end, left), right) for end in (low, high)]
@@ -177,7 +191,7 @@ def _ratio_ticks(low: float, high: float) -> list[float]:
         first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
         powers = [10.0**power for power in range(first, last + 1)]
         return [power for power in powers if round(math.log10(power)) % math.ceil(len(powers) / _MOST_TICKS) == 0]
-    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    ticks = [tick for tick in (*_ABOVE, *_BELOW) if low <= tick <= high]
     gap = math.log(high / low) / (_MOST_TICKS + 1)
     chosen = [1.0]
     for tick in sorted(ticks, key=lambda each: abs(math.log(each))):

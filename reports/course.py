@@ -48,6 +48,11 @@ class StageView:
     duration_s: float | None
 
     @property
+    def title(self) -> str:
+        """Return the stage's name as a heading."""
+        return "USB" if self.stage == "usb" else self.stage
+
+    @property
     def counts(self) -> tuple[tuple[Mark, int], ...]:
         """Return how many checks ended how, the worst first."""
         counter = Counter(view.check.outcome for view in self.checks)

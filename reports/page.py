@@ -11,7 +11,7 @@ from harness.core.record import Record, decode
 from reports.course import view_reasons, view_stages, view_times, wall_time_s
 from reports.engine import template_engine
 from reports.marks import EMULATED, MEANINGS, SEVERITIES, VERDICTS
-from reports.throughput import SHOWN, find_primary, view_cells, view_ratios
+from reports.throughput import SHOWN, find_primary, view_cells
 
 _WORST_FIRST = (
     Severity.FAILURE,
@@ -40,7 +40,6 @@ def render_report(record: Record) -> str:
             reasons=view_reasons(record, stages),
             primary=find_primary(record),
             cells=view_cells(record),
-            ratios=view_ratios(record),
             shown=SHOWN,
             stages=stages,
             findings=[(finding, SEVERITIES[finding.severity]) for finding in findings],

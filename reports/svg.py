@@ -18,6 +18,9 @@ INK = "#1f2933"
 GRID = "#d5dbe1"
 """Lines that must not shout; becomes var(--grid)."""
 
+CAVEAT = "#8a5200"
+"""What a reader must not overlook; becomes var(--weak)."""
+
 SETTINGS: dict[Any, Any] = {  # matplotlib types the keys as a Literal of all it knows, which differs by version
     "svg.fonttype": "none",  # text stays text: searchable, read aloud, in the page's font
     "svg.hashsalt": "throughpass",  # without it ids differ from run to run
@@ -46,7 +49,7 @@ def inline_svg(figure: Figure, *, name: str, title: str, description: str, colou
     root = _draw(figure)
     _clean(root)
     _rename(root, name)
-    _recolour(root, {INK: "currentColor", GRID: f"var(--grid, {GRID})", **colours})
+    _recolour(root, {INK: "currentColor", GRID: f"var(--grid, {GRID})", CAVEAT: f"var(--weak, {CAVEAT})", **colours})
     _describe(root, name, title, description)
     return ET.tostring(root, encoding="unicode")
 

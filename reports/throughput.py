@@ -43,14 +43,15 @@ class Confounder:
 
 @dataclass(frozen=True)
 class CellView:
-    """One cell of the grid: its arms, their conditions, the judgements about it and its chart (SVG, trusted)."""
+    """One cell of the grid: arms, their conditions, judgements, and the charts (our own SVG; empty without data)."""
 
     cell: str
     primary: bool
     rows: tuple[ArmRow, ...]
     confounders: tuple[Confounder, ...]
     judgements: tuple[Judgement, ...]
-    chart: str
+    rates: str
+    ratios: str
 
 
 def find_primary(record: Record) -> Judgement | None:
@@ -60,34 +61,31 @@ def find_primary(record: Record) -> Judgement | None:
 
 def view_cells(record: Record) -> tuple[CellView, ...]:
     """Return the cells, the primary one first, the others in the order in which they were measured."""
-    if not record.series:
-        return ()
-    from reports.charts import rates_chart  # noqa: PLC0415 (matplotlib takes half a second: only where there are rates)
-
     primary = find_primary(record)
     first = [primary.cell] if primary is not None else []
+    measured = [one.cell for one in record.series]
+    judged = [each.cell for each in record.judgements]
+    cells = dict.fromkeys([*first, *measured, *judged])
+    return tuple(_view_cell(record, cell, number, primary=cell in first) for number, cell in enumerate(cells))
+
+
+def _view_cell(record: Record, cell: str, number: int, *, primary: bool) -> CellView:
+    from reports.charts import rates_chart, ratio_chart  # noqa: PLC0415 (matplotlib takes half a second: only for figures)
+
+    series = [one for one in record.series if one.cell == cell]
+    judgements = tuple(each for each in record.judgements if each.cell == cell)
     arms = [one.arm for one in record.series]
+    styles = style_arms(arms)
     emulated = record.environment.emulated
-    cells = dict.fromkeys([*first, *(one.cell for one in record.series)])
-    views = []
-    for number, cell in enumerate(cells):
-        series = [one for one in record.series if one.cell == cell]
-        chart = rates_chart(series, emulated=emulated, arms=arms, name=f"rates-{number}") if series else ""
-        judgements = tuple(each for each in record.judgements if each.cell == cell)
-        styles = style_arms(arms)
-        rows = tuple(_row(one, styles[one.arm]) for one in series)
-        views.append(CellView(cell, cell in first, rows, _confounders(series), judgements, chart))
-    return tuple(views)
-
-
-def view_ratios(record: Record) -> str:
-    """Return the chart of all judgements (SVG, trusted), or an empty text if there are none."""
-    if not record.judgements:
-        return ""
-    from reports.charts import ratio_chart  # noqa: PLC0415 (as above)
-
-    arms = [one.arm for one in record.series]
-    return ratio_chart(record.judgements, emulated=record.environment.emulated, arms=arms)
+    return CellView(
+        cell=cell,
+        primary=primary,
+        rows=tuple(_row(one, styles[one.arm]) for one in series),
+        confounders=_confounders(series),
+        judgements=judgements,
+        rates=rates_chart(series, emulated=emulated, arms=arms, name=f"rates-{number}") if series else "",
+        ratios=ratio_chart(judgements, emulated=emulated, arms=arms, name=f"ratios-{number}") if judgements else "",
+    )
 
 
 def _row(series: Series, style: ArmStyle) -> ArmRow:
