@@ -38,7 +38,7 @@ class Deadline:
 
     def error(self, evidence: str = "") -> DeadlineError:
         """Return the error to raise when this deadline has passed."""
-        return DeadlineError(f"{self.purpose} took longer than {self.length_s:.0f} s", evidence=evidence)
+        return DeadlineError(f"{self.purpose} took longer than {self.length_s:g} s", evidence=evidence)
 
     def check(self, evidence: str = "") -> None:
         """Raise DeadlineError if the instant has passed."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 XHCI_CLASS = 0x0C0330
 """Serial bus, USB, prog-if 30: xHCI. (0c03fe is a device controller, 0c0340 a USB4 host interface.)"""
 
-_ADDRESS = re.compile(r"^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})\.([0-7])$")
+_ADDRESS = re.compile(r"^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])$")
 _ID = re.compile(r"^([0-9a-fA-F]{4}):([0-9a-fA-F]{4})$")
 
 

@@ -7,7 +7,7 @@ Format history:
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -143,7 +143,7 @@ def decode(data: bytes, name: str) -> Record:
                 f"{name} is a record of version {version}, this throughpass reads up to {SCHEMA}: use a newer throughpass"
             )
         return msgspec.json.decode(data, type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name} is not a throughpass record: {error}") from error
 
 
@@ -153,4 +153,4 @@ def json_schema() -> dict[str, Any]:
 
 
 class _Version(msgspec.Struct):
-    schema: int
+    schema: Annotated[int, msgspec.Meta(ge=1)]
