@@ -1,0 +1,251 @@
+"""The bench file: which host is qualified, and what on it. One kind of TOML, unknown keys forbidden."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from harness.core.errors import UsageError
+from harness.core.pci import PciAddress, PciId
+
+BOARDS = Path(__file__).resolve().parents[2] / "fixtures" / "boards"
+"""Where the shipped bench files lie."""
+
+SCHEMA = 1
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the bench file: immutable, and a key that it does not know is an error."""
+
+
+class DeviceSection(Section, frozen=True):
+    """A PCI device of a virtual board: a QEMU device model and where it sits."""
+
+    id: Identifier
+    driver: str
+    bus: Annotated[str, msgspec.Meta(pattern=r"^(root-port|pcie\.0|bridge:[a-z][a-z0-9_-]*)$")] = "root-port"
+    options: dict[str, str | int | bool] = {}
+
+
+class StickSection(Section, frozen=True):
+    """A USB stick of a virtual board."""
+
+    id: Identifier
+    on: Identifier
+    usb: Literal[2, 3] = 3
+    protocol: Literal["bot", "uas"] = "bot"
+    size_mib: Annotated[int, msgspec.Meta(ge=64, le=65536)] = 256
+    serial: Annotated[str, msgspec.Meta(min_length=1, max_length=126)] = "TP0001"
+    throttle_mib_s: Annotated[float, msgspec.Meta(ge=0)] = 0
+    plugged: bool = False
+
+
+class BoardSection(Section, frozen=True):
+    """The motherboard of a virtual bench."""
+
+    image: Literal["debian13", "debian12"] = "debian13"
+    iommu: Literal["intel", "amd", "none"] = "intel"
+    interrupt_remapping: bool = True
+    cpu: str = "max"
+    vcpus: Positive = 1
+    memory_mib: Annotated[int, msgspec.Meta(ge=1024, le=65536)] = 1536
+    kernel_args: tuple[str, ...] = ()
+    root: Annotated[str, msgspec.Meta(pattern=r"^(virtio|usb:[a-z][a-z0-9_-]*)$")] = "virtio"
+    qemu_args: tuple[str, ...] = ()
+    device: tuple[DeviceSection, ...] = ()
+    stick: tuple[StickSection, ...] = ()
+
+
+class HostSection(Section, frozen=True):
+    """A host that exists: where it is reached by SSH, and how its identity is known."""
+
+    address: str
+    user: str = "root"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 22
+    identity: str = ""  # private key file; relative to the bench file
+    host_key: str = ""  # "ssh-ed25519 AAAA..."; empty: ~/.ssh/known_hosts must hold it
+    qemu: str = "qemu-system-x86_64"
+    workdir: str = "/var/tmp/throughpass"  # noqa: S108 (made with mode 0700, owner checked)
+
+
+class ControllerSection(Section, frozen=True):
+    """The controller to pass to the guest: as little as names it beyond doubt."""
+
+    id: str = ""
+    address: str = ""
+    subsystem: str = ""
+    driver: Literal["vfio-pci"] = "vfio-pci"
+
+
+class StorageSection(Section, frozen=True):
+    """The stick that data flows from. Only ever read."""
+
+    serial: str = ""
+    window_mib: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+
+
+class ThroughputSection(Section, frozen=True):
+    """What is measured unless the command line says otherwise."""
+
+    profile: Literal["smoke", "quick", "standard"] | None = None
+
+
+class BenchConfig(Section, frozen=True):
+    """A whole bench file."""
+
+    schema: Literal[1]
+    name: Name
+    kind: Literal["virtual", "local", "ssh"]
+    controller: ControllerSection
+    board: BoardSection | None = None
+    host: HostSection | None = None
+    storage: StorageSection = StorageSection()
+    throughput: ThroughputSection = ThroughputSection()
+
+
+def find_bench_file(name_or_path: str) -> Path:
+    """Return the path of a shipped bench, or of a user's file; raise UsageError with what there is."""
+    shipped = BOARDS / f"{name_or_path}.toml"
+    if re.fullmatch(r"[\w.-]+", name_or_path) and shipped.is_file():
+        return shipped
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or "/" in name_or_path:
+        raise UsageError(f"there is no bench file {name_or_path}: give the path of a TOML file, or one of {_shipped_names()}")
+    raise UsageError(f"no bench is called {name_or_path!r}: shipped are {_shipped_names()}; or give the path of a TOML file")
+
+
+def load_bench(name_or_path: str) -> BenchConfig:
+    """Read and check a bench file; raise UsageError that names the key, the value and what is allowed."""
+    path = find_bench_file(name_or_path)
+    try:
+        return parse_bench(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the bench file {path} cannot be read: {error}") from error
+
+
+def parse_bench(text: str, name: str) -> BenchConfig:
+    """Turn the text of a bench file into its values; ``name`` is for messages."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name} is not valid TOML: {error}") from error
+    try:
+        config = msgspec.convert(document, BenchConfig)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name}: {_explain(str(error), document)}") from error
+    _check_consistency(config, name)
+    return config
+
+
+def shipped_benches() -> list[Path]:
+    """Return the paths of the shipped bench files, sorted by name."""
+    return sorted(BOARDS.glob("*.toml"))
+
+
+def _shipped_names() -> str:
+    return ", ".join(path.stem for path in shipped_benches())
+
+
+def _explain(message: str, document: dict[str, Any]) -> str:
+    """Add to msgspec's message the value that was found, and the nearest key to an unknown one."""
+    path = re.search(r"at `(?:key in )?\$\.?([^`]*)`", message)
+    where = path[1] if path else ""
+    if unknown := re.search(r"unknown field `([^`]+)`", message):
+        key = f"{where}.{unknown[1]}".strip(".")
+        return f"unknown key {key!r}{_nearest(unknown[1], where)}"
+    if missing := re.search(r"missing required field `([^`]+)`", message):
+        return f"the key {f'{where}.{missing[1]}'.strip('.')!r} is missing"
+    found = _value_at(document, where)
+    return f"the key {where!r} has the value {found!r}: {message.split(' - at ', 1)[0]}{_allowed(where)}"
+
+
+def _section_at(where: str) -> Any:
+    """Return the type of the table at a path like ``board.device[0]``, or None."""
+    found: Any = BenchConfig
+    for part in filter(None, re.sub(r"\[[^]]*\]", "", where).split(".")):
+        fields = {field.name: field.type for field in msgspec.structs.fields(found)} if _is_section(found) else {}
+        found = _unwrapped(fields.get(part))
+    return found
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _unwrapped(kind: Any) -> Any:
+    """Return the section inside ``tuple[X, ...]``, ``X | None`` or ``Annotated[X, ...]``, else the type itself."""
+    inner = [argument for argument in getattr(kind, "__args__", ()) if _is_section(argument)]
+    return inner[0] if inner else kind
+
+
+def _nearest(key: str, where: str) -> str:
+    section = _section_at(where)
+    if not _is_section(section):
+        return ""
+    known = [field.name for field in msgspec.structs.fields(section)]
+    near = difflib.get_close_matches(key, known, n=1)
+    return (f"; did you mean {near[0]!r}?" if near else "") + f" Known keys here: {', '.join(known)}"
+
+
+def _allowed(where: str) -> str:
+    """Return the values that a key allows, where they can be listed."""
+    kind = _section_at(where)
+    values = getattr(kind, "__args__", ()) if getattr(kind, "__origin__", None) is Literal else ()
+    return f"; allowed: {', '.join(map(repr, values))}" if values else ""
+
+
+def _value_at(document: Any, where: str) -> Any:
+    found = document
+    for part in filter(None, re.split(r"\.|\[(\d+)\]", where)):
+        try:
+            found = found[int(part)] if part.isdigit() else found[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return found
+
+
+def _check_consistency(config: BenchConfig, name: str) -> None:
+    """Check what one key alone cannot show."""
+    if config.kind == "virtual" and config.board is None:
+        raise UsageError(f'{name}: kind = "virtual" needs a [board] table')
+    if config.kind == "ssh" and config.host is None:
+        raise UsageError(f'{name}: kind = "ssh" needs a [host] table')
+    if not (config.controller.id or config.controller.address):
+        raise UsageError(f'{name}: [controller] names nothing: give id = "1033:0194" or address = "0000:05:00.0"')
+    _check_names(config.controller, name)
+    if config.board is not None:
+        _check_board(config.board, name)
+
+
+def _check_names(controller: ControllerSection, name: str) -> None:
+    for key, parse in (("id", PciId.parse), ("subsystem", PciId.parse), ("address", PciAddress.parse)):
+        value = getattr(controller, key)
+        try:
+            _ = parse(value) if value else None
+        except ValueError as error:
+            raise UsageError(f"{name}: the key 'controller.{key}': {error}") from error
+
+
+def _check_board(board: BoardSection, name: str) -> None:
+    devices = [device.id for device in board.device]
+    for table, ids in (("device", devices), ("stick", [stick.id for stick in board.stick])):
+        twice = [each for each in ids if ids.count(each) > 1]
+        if twice:
+            raise UsageError(f"{name}: two [[board.{table}]] have the id {twice[0]!r}")
+    for stick in board.stick:
+        if stick.on not in devices:
+            raise UsageError(f"{name}: stick {stick.id!r} is on {stick.on!r}, but no [[board.device]] has that id")
+    root = board.root.partition(":")[2]
+    if root and root not in {stick.id for stick in board.stick}:
+        raise UsageError(f"{name}: the key 'board.root' names the stick {root!r}, but no [[board.stick]] has that id")

@@ -1,0 +1,70 @@
+"""A host that can be qualified, and the bench that gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.bench.cache import Progress
+from harness.bench.config import BenchConfig, StickSection
+from harness.core.capture import Capture
+from harness.core.deadline import Deadline
+from harness.facts.host import HostFacts, read_facts
+from harness.facts.probe import PROBE_SCRIPT, parse_probe
+from harness.transport.protocol import Transport, check
+
+
+@dataclass(frozen=True)
+class GuestFiles:
+    """What a guest boots from: paths on the host. ``root`` may be a block device."""
+
+    kernel: str
+    initrd: str
+    root: str
+    root_is_device: bool
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host under test. Whether it is emulated nobody needs to ask but the report."""
+
+    transport: Transport
+    qemu: str
+    emulated: bool
+    guest_files: Callable[[], GuestFiles]
+    bench_qemu: str = ""
+    bench_accelerator: str = ""
+
+    def capture(self) -> Capture:
+        """Read everything that facts are made of, in one round trip."""
+        result = check(self.transport, "sh -s", stdin=PROBE_SCRIPT.encode(), timeout_s=120)
+        return parse_probe(result.stdout)
+
+    def facts(self) -> HostFacts:
+        """Return the host's facts as they are now: every action makes older ones stale."""
+        return read_facts(self.capture())
+
+
+class Bench(Protocol):
+    """A maker of hosts. Virtual and real are two makers; no suite asks which."""
+
+    config: BenchConfig
+
+    @property
+    def can_plug(self) -> bool:
+        """Return whether sticks can be plugged in and out while the host runs."""
+
+    def open(self, logs: Path, deadline: Deadline, progress: Progress) -> AbstractContextManager[Host]:
+        """Bring the host up (or reach it) and hold it for as long as the context lasts."""
+
+    def find_stick(self) -> StickSection | None:
+        """Return the stick that this bench can plug in and whose content it knows, or None."""
+
+    def plug(self, stick: StickSection) -> None:
+        """Plug a stick in; returns when the machine has it, not when it has enumerated."""
+
+    def unplug(self, stick: StickSection) -> None:
+        """Pull a stick out."""

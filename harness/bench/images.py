@@ -1,0 +1,204 @@
+"""Bench images: a Debian userland as a read-only disk, its kernel and an initramfs, built by mmdebstrap without root.
+
+One image serves board and guest. The cache's key is a hash of the recipe and of every file that goes in; an image is built beside
+its place and renamed into it, so that no half image is ever found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.bench.cache import Progress, cache_folder, full_disk_explained, locked, require_space, silent
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError, UsageError
+from harness.transport.local import LocalProcess
+
+RECIPES = Path(__file__).resolve().parents[2] / "fixtures" / "images"
+_BUILD_MIB = 2500  # the unpacked root twice, the archives and the result
+_BUILD_LIMIT_S = 1800
+_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/bug/*")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image: files of this machine."""
+
+    name: str
+    folder: Path
+
+    @property
+    def kernel(self) -> Path:
+        """Return the uncompressed kernel."""
+        return self.folder / "vmlinux"
+
+    @property
+    def initrd(self) -> Path:
+        """Return the initramfs."""
+        return self.folder / "initrd"
+
+    @property
+    def root(self) -> Path:
+        """Return the root file system: ext4, never written."""
+        return self.folder / "root.ext4"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What goes into an image."""
+
+    name: str
+    suite: str
+    kernel: str
+    packages: tuple[str, ...]
+    key: str
+
+
+def read_recipe(name: str) -> Recipe:
+    """Read a shipped recipe and compute its key."""
+    path = RECIPES / f"{name}.toml"
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    digest = hashlib.sha256()
+    for part in (path, *sorted((RECIPES / "files").iterdir())):
+        digest.update(part.name.encode() + b"\0" + part.read_bytes())
+    digest.update(" ".join(_LEFT_OUT).encode())
+    digest.update(os.environ.get("THROUGHPASS_MIRROR", "").encode())
+    return Recipe(name, document["suite"], document["kernel"], tuple(document["packages"]), digest.hexdigest()[:16])
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the shipped recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def find_image(name: str) -> Image | None:
+    """Return the image of that name as its recipe stands now, or None if it is not built."""
+    image = Image(name, _folder(read_recipe(name)))
+    return image if image.root.is_file() else None
+
+
+def require_image(name: str, progress: Progress = silent) -> Image:
+    """Return an image, building it first if need be; builders of the same image wait for one another."""
+    if image := find_image(name):
+        return image
+    with locked(f"image-{name}", wait=True, busy=f"another process builds the image {name}", progress=progress):
+        return find_image(name) or build_image(read_recipe(name), progress)
+
+
+def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
+    """Build an image; raise UsageError where a tool, the network or space is missing."""
+    for tool in ("mmdebstrap", "mke2fs"):
+        if shutil.which(tool, path=_path()) is None:
+            raise UsageError(f"{tool} is not installed, and the image {recipe.name} cannot be built without it: run make setup")
+    target = _folder(recipe)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    require_space(target.parent, _BUILD_MIB, f"building the image {recipe.name}")
+    require_space(Path(tempfile.gettempdir()), _BUILD_MIB, f"building the image {recipe.name}")
+    progress(f"building the image {recipe.name} (Debian {recipe.suite}); it is kept in {target.parent}")
+    with full_disk_explained(target.parent), tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as scratch:
+        _run_mmdebstrap(recipe, Path(scratch), progress)
+        built = Path(scratch) / "image"
+        _remove_older(recipe)
+        built.rename(target)
+    progress(f"image {recipe.name} is ready: {sum(f.stat().st_blocks * 512 for f in target.iterdir()) >> 20} MiB")
+    return Image(recipe.name, target)
+
+
+def mmdebstrap_argv(recipe: Recipe, out: Path) -> list[str]:
+    """Return the command line that builds an image into the folder ``out``."""
+    files = [str(path) for path in sorted((RECIPES / "files").iterdir()) if path.name != "pack.sh"]
+    pack = (RECIPES / "files" / "pack.sh").read_text(encoding="utf-8")
+    hooks = [
+        'mkdir "$1/throughpass"',
+        " ".join(["copy-in", *(_quoted(file) for file in files), "/throughpass"]),
+        f'chroot "$1" sh /throughpass/build.sh {recipe.kernel}',
+        pack,
+        *(f"download /throughpass/{name} {_quoted(out / name)}" for name in ("vmlinux", "initrd", "release", "root.ext4")),
+    ]
+    return [
+        *("mmdebstrap", "--variant=apt", "--format=null", f"--include={','.join(recipe.packages)}"),
+        *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
+        *(f"--customize-hook={hook}" for hook in hooks),
+        *(recipe.suite, "/dev/null"),
+        *_mirror_args(),
+    ]
+
+
+def _mirror_args() -> list[str]:
+    mirror = os.environ.get("THROUGHPASS_MIRROR")
+    return [mirror] if mirror else []
+
+
+def _run_mmdebstrap(recipe: Recipe, scratch: Path, progress: Progress) -> None:
+    out = scratch / "image"
+    out.mkdir()
+    log = scratch / "log"
+    limit = Deadline.after(_BUILD_LIMIT_S, f"building the image {recipe.name}")
+    process = LocalProcess(["env", f"PATH={_path()}", *mmdebstrap_argv(recipe, out)], log)
+    try:
+        status = _follow(process, log, limit, lambda line: progress(f"  {recipe.name}: {line}"))
+    finally:
+        process.kill()
+        process.wait(Deadline.after(60, "ending mmdebstrap"))
+    if status != 0:
+        raise _build_error(recipe, log.read_text(errors="replace"))
+
+
+def _follow(process: LocalProcess, log: Path, limit: Deadline, progress: Progress) -> int:
+    """Report mmdebstrap's own progress lines until it ends."""
+    seen = 0
+    while (status := process.try_wait(0.5)) is None:
+        limit.check(log.read_text(errors="replace")[-2000:])
+        lines = re.findall(r"^I: (?!running)(.*)\n", log.read_text(errors="replace"), re.MULTILINE)
+        for line in lines[seen:]:
+            progress(line)
+        seen = len(lines)
+    return status
+
+
+def _build_error(recipe: Recipe, text: str) -> BenchError:
+    """Say in a sentence why a build failed, as far as its log tells."""
+    tail = "\n".join(text.strip().splitlines()[-15:])
+    causes: Sequence[tuple[str, str]] = (
+        (r"No space left on device", "the disk is full: free some space, or set THROUGHPASS_CACHE and TMPDIR to other folders"),
+        (
+            r"Could not resolve|Failed to fetch|[Cc]ould not connect|Temporary failure|Unable to connect|not have a Release file",
+            "Debian's packages could not be fetched: check the network, or set THROUGHPASS_MIRROR to a mirror within reach",
+        ),
+        (
+            r"newuidmap|subuid|unshare",
+            "user namespaces are needed to build without root: see /etc/subuid and kernel.unprivileged_userns_clone",
+        ),
+        (r"NO_PUBKEY|keyring|not signed", "Debian's archive keys are missing: install debian-archive-keyring"),
+    )
+    for pattern, cause in causes:
+        if re.search(pattern, text):
+            return BenchError(f"the image {recipe.name} could not be built: {cause}", evidence=tail)
+    return BenchError(f"the image {recipe.name} could not be built: mmdebstrap failed", evidence=tail)
+
+
+def _remove_older(recipe: Recipe) -> None:
+    """Remove images of the same name whose recipe is no more; a machine that still runs from one keeps its open files."""
+    for old in _folder(recipe).parent.glob(f"{recipe.name}-*"):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _folder(recipe: Recipe) -> Path:
+    return cache_folder() / "images" / f"{recipe.name}-{recipe.key}"
+
+
+def _path() -> str:
+    """Return PATH with the folders that Debian keeps from users: mke2fs and chroot live there."""
+    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+def _quoted(path: str | Path) -> str:
+    """Return a path for mmdebstrap's hooks, which split at white space as a shell does."""
+    return "'" + str(path).replace("'", "'\\''") + "'"

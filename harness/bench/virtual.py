@@ -1,0 +1,221 @@
+"""The virtual bench: QEMU plays the motherboard, as the bench file describes it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.bench.accelerator import choose_accelerator
+from harness.bench.cache import Progress, cache_folder, full_disk_explained, locked, require_space
+from harness.bench.config import BenchConfig, BoardSection, DeviceSection, StickSection
+from harness.bench.host import GuestFiles, Host
+from harness.bench.images import Image, require_image
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError, UsageError
+from harness.core.pattern import pattern
+from harness.machine.running import Machine, start_machine
+from harness.machine.spec import ROOT_NODE, Accelerator, Drive, MachineSpec
+from harness.transport.local import LocalTransport
+from harness.transport.protocol import check
+
+QEMU = "qemu-system-x86_64"
+
+
+class VirtualBench:
+    """A board of our own making. ``machine`` is there while it is open."""
+
+    def __init__(self, config: BenchConfig) -> None:
+        assert config.board is not None
+        self.config = config
+        self.board = config.board
+        self._machine: Machine | None = None
+
+    @property
+    def can_plug(self) -> bool:
+        """Return True: QMP is the hand."""
+        return True
+
+    @property
+    def machine(self) -> Machine:
+        """Return the running board; raise BenchError when it is not open."""
+        if self._machine is None:
+            raise BenchError(f"the board {self.config.name} is not running")
+        return self._machine
+
+    @contextmanager
+    def open(self, logs: Path, deadline: Deadline, progress: Progress) -> Iterator[Host]:
+        """Boot the board and hold it; one board of a name runs at a time."""
+        if shutil.which(QEMU) is None:
+            raise UsageError(f"{QEMU} is not installed, and the virtual bench is made of it: run make setup")
+        busy = f"another run holds the bench {self.config.name}"
+        with ExitStack() as stack:
+            stack.enter_context(locked(f"bench-{self.config.name}", wait=True, busy=busy, progress=progress))
+            image = require_image(self.board.image, progress)
+            accelerator = choose_accelerator(image, progress)
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="throughpass-sticks-")))
+            files = {stick.id: stick_file(stick, scratch) for stick in self.board.stick if not self._is_root(stick)}
+            spec = board_spec(self.config.name, self.board, image, files, accelerator)
+            progress(f"booting the board {self.config.name} ({accelerator})")
+            self._machine = stack.enter_context(start_machine(spec, LocalTransport(), logs, deadline))
+            stack.callback(setattr, self, "_machine", None)
+            yield self._host(accelerator)
+
+    def find_stick(self) -> StickSection | None:
+        """Return the stick that the bench file's [storage] names, or the only one."""
+        wanted = self.config.storage.serial
+        found = [stick for stick in self.board.stick if not self._is_root(stick) and wanted in {"", stick.serial}]
+        return found[0] if found else None
+
+    def plug(self, stick: StickSection) -> None:
+        """Plug a stick into its card."""
+        for device in stick_devices(self.board, stick):
+            self.machine.qmp.execute("device_add", device)
+        if stick.protocol == "uas":
+            self.machine.qmp.execute(
+                "qom-set", {"path": f"/machine/peripheral/{stick.id}", "property": "attached", "value": True}
+            )
+
+    def unplug(self, stick: StickSection) -> None:
+        """Pull a stick out."""
+        self.machine.qmp.execute("device_del", {"id": stick.id})
+
+    def _is_root(self, stick: StickSection) -> bool:
+        return self.board.root == f"usb:{stick.id}"
+
+    def _host(self, accelerator: Accelerator) -> Host:
+        version = check(LocalTransport(), [QEMU, "--version"]).text.splitlines()[0]
+        return Host(
+            transport=self.machine.ssh,
+            qemu=QEMU,
+            emulated=True,
+            guest_files=self._guest_files,
+            bench_qemu=version,
+            bench_accelerator=accelerator,
+        )
+
+    def _guest_files(self) -> GuestFiles:
+        """One image serves both levels: the guest boots from the board's own read-only disk."""
+        root = check(self.machine.ssh, "busybox findfs LABEL=throughpass").text
+        folder = "/usr/lib/throughpass"
+        return GuestFiles(f"{folder}/vmlinux", f"{folder}/initrd", root, root_is_device=True)
+
+
+def board_spec(name: str, board: BoardSection, image: Image, files: Mapping[str, Path], accelerator: Accelerator) -> MachineSpec:
+    """Return the machine that a bench file describes; ``files`` holds each stick's content by its id."""
+    return MachineSpec(
+        name=name,
+        role="board",
+        kernel=str(image.kernel),
+        initrd=str(image.initrd),
+        drives=tuple(board_drives(board, image, files)),
+        qemu=QEMU,
+        accelerator=accelerator,
+        cpu=board.cpu,
+        vcpus=board.vcpus,
+        memory_mib=board.memory_mib,
+        machine="q35,kernel-irqchip=split" if board.iommu == "intel" else "q35",
+        kernel_args=board.kernel_args,
+        root="usb" if board.root.startswith("usb:") else "virtio",
+        devices=tuple(board_devices(board)),
+        extra_args=board.qemu_args,
+    )
+
+
+def board_drives(board: BoardSection, image: Image, files: Mapping[str, Path]) -> Iterator[Drive]:
+    """Yield the root disk and one node for each stick."""
+    yield Drive(ROOT_NODE, str(image.root))
+    for stick in board.stick:
+        if stick.id in files:
+            yield Drive(f"stick-{stick.id}", str(files[stick.id]), read_only=False, bps=int(stick.throttle_mib_s * (1 << 20)))
+
+
+def board_devices(board: BoardSection) -> Iterator[Mapping[str, Any]]:
+    """Yield every device in an order that QEMU takes: the IOMMU first, each bus before what sits on it."""
+    yield from iommu_devices(board)
+    buses: set[str] = set()
+    for number, device in enumerate(board.device, start=1):
+        yield from placed_device(device, number, buses)
+    for stick in board.stick:
+        if stick.plugged or board.root == f"usb:{stick.id}":
+            yield from stick_devices(board, stick)
+
+
+def iommu_devices(board: BoardSection) -> Iterator[Mapping[str, Any]]:
+    """Yield the board's IOMMU. Caching mode: without it VFIO on the board sees no mapping (lf-edge/eve#1204)."""
+    intremap = "on" if board.interrupt_remapping else "off"
+    if board.iommu == "intel":
+        yield {"driver": "intel-iommu", "intremap": intremap, "caching-mode": True}
+    elif board.iommu == "amd":
+        yield {"driver": "amd-iommu", "intremap": intremap}
+
+
+def placed_device(device: DeviceSection, number: int, buses: set[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield a device, and before it the port or bridge it sits on unless that is there."""
+    bus = "pcie.0"
+    if device.bus == "root-port":
+        bus = f"port-{device.id}"
+        yield {"driver": "pcie-root-port", "id": bus, "chassis": number, "slot": number}
+    elif device.bus.startswith("bridge:"):
+        bus = device.bus.removeprefix("bridge:")
+        if bus not in buses:
+            buses.add(bus)
+            yield {"driver": "pcie-root-port", "id": f"port-{bus}", "chassis": 100 + number, "slot": 100 + number}
+            yield {"driver": "pcie-pci-bridge", "id": bus, "bus": f"port-{bus}"}
+    yield {"driver": device.driver, "id": device.id, "bus": bus, **device.options}
+
+
+def stick_devices(board: BoardSection, stick: StickSection) -> Iterator[dict[str, Any]]:
+    """Yield a stick's devices: one for bulk-only transport, two for UAS (attached by hand once its disk is there)."""
+    node = ROOT_NODE if board.root == f"usb:{stick.id}" else f"stick-{stick.id}"
+    place = {"bus": f"{stick.on}.0", "port": str(usb_port(board, stick))}
+    if stick.protocol == "bot":
+        yield {"driver": "usb-storage", "id": stick.id, "drive": node, "serial": stick.serial, **place}
+        return
+    yield {"driver": "usb-uas", "id": stick.id, "serial": stick.serial, **place}
+    yield {"driver": "scsi-hd", "id": f"{stick.id}-disk", "bus": f"{stick.id}.0", "drive": node, "serial": stick.serial[:36]}
+
+
+def usb_port(board: BoardSection, stick: StickSection) -> int:
+    """Return the port for a stick: SuperSpeed ones from 1 up; ports above the card's p3 are USB 2 alone.
+
+    QEMU's xHCI has p2 = p3 = 4 unless the card's options say otherwise.
+    """
+    options = next(device.options for device in board.device if device.id == stick.on)
+    siblings = [other for other in board.stick if other.on == stick.on and other.usb == stick.usb]
+    first = 1 if stick.usb == 3 else int(options.get("p3", 4)) + 1  # noqa: PLR2004 (USB 3)
+    return first + siblings.index(stick)
+
+
+def stick_file(stick: StickSection, scratch: Path) -> Path:
+    """Return a file of the run's own with the stick's known content; the content is kept in the cache."""
+    folder = cache_folder() / "sticks"
+    kept = folder / f"{_hexed(stick.serial)}-{stick.size_mib}"
+    with full_disk_explained(folder):
+        folder.mkdir(exist_ok=True)
+        if not kept.is_file():
+            require_space(folder, 2 * stick.size_mib, f"the stick {stick.id}")
+            _write_pattern(stick, kept)
+        mine = scratch / stick.id
+        shutil.copyfile(kept, mine)
+    return mine
+
+
+def _write_pattern(stick: StickSection, target: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
+        try:
+            for block in pattern(stick.serial, stick.size_mib):
+                file.write(block)
+            file.flush()
+            Path(file.name).rename(target)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _hexed(serial: str) -> str:
+    """Return a file name for a serial, whatever signs it holds."""
+    return serial.encode().hex()[:120]

@@ -1,0 +1,73 @@
+"""QMP for code that is not asynchronous: qemu.qmp's client on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import socket
+import threading
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from qemu.qmp import EventListener, QMPClient, QMPError
+
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError, DeadlineError
+
+T = TypeVar("T")
+
+
+class Qmp:
+    """One monitor connection. Commands return QEMU's answer; events wait in a queue until they are asked for."""
+
+    def __init__(self, connection: socket.socket, name: str, deadline: Deadline) -> None:
+        self.name = name
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name=f"qmp {name}")
+        self._thread.start()
+        self._client = QMPClient(name)
+        self._events = EventListener()
+        self._client.register_listener(self._events)
+        connection.setblocking(False)
+        self._await(self._client.connect(connection), deadline)
+
+    def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, deadline: Deadline | None = None) -> Any:
+        """Run one command; raise BenchError with QEMU's words if it is refused."""
+        limit = deadline or Deadline.after(30, f"QMP {command} on {self.name}")
+        return self._await(self._client.execute(command, dict(arguments or {})), limit, command)
+
+    def wait_for_event(self, name: str, deadline: Deadline, **data: str) -> Mapping[str, Any]:
+        """Return the data of the next event of that name whose members equal ``data``; other events are dropped."""
+        return self._await(self._next_event(name, data), deadline, f"event {name}")
+
+    def clear_events(self) -> None:
+        """Forget the events that have come so far."""
+        self._events.clear()
+
+    def close(self) -> None:
+        """Leave; the machine goes on."""
+        try:
+            self._await(self._client.disconnect(), Deadline.after(5, "leaving QMP"))
+        except (BenchError, DeadlineError):
+            pass  # QEMU may be gone, which is what a disconnect is for
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+            self._loop.close()
+
+    async def _next_event(self, name: str, data: Mapping[str, str]) -> Mapping[str, Any]:
+        while True:
+            event = await self._events.get()
+            found: Mapping[str, Any] = event.get("data", {})  # type: ignore[assignment] # a JSON object
+            if event["event"] == name and all(found.get(key) == value for key, value in data.items()):
+                return found
+
+    def _await(self, work: Coroutine[Any, Any, T], deadline: Deadline, what: str = "connecting") -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(deadline.left_s)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise deadline.error() from None
+        except (QMPError, OSError, EOFError) as error:
+            raise BenchError(f"QMP {what} on {self.name} failed: {error}") from error

@@ -1,0 +1,131 @@
+"""A machine that runs: process, console, QMP and SSH, started and ended as one."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError, BoardError, HostLostError, ThroughpassError
+from harness.machine.console import Console
+from harness.machine.qmp import Qmp
+from harness.machine.spec import READY, Endpoints, MachineSpec, qemu_argv
+from harness.transport.keys import make_key
+from harness.transport.protocol import Process, Transport, check
+from harness.transport.ssh import SshTransport, open_ssh
+
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(\d+)")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A booted machine. ``ssh`` is a transport into it, ``qmp`` its monitor, ``console`` its serial line."""
+
+    spec: MachineSpec
+    argv: list[str]
+    process: Process
+    console: Console
+    qmp: Qmp
+    ssh: SshTransport
+
+    def explain_loss(self, error: ThroughpassError) -> ThroughpassError:
+        """Return a better error than "connection lost" where the console or QEMU says why."""
+        name = self.spec.name
+        if death := self.console.death():
+            return BoardError(f"{name} died: {death}", evidence=self.console.tail())
+        if (status := self.process.poll()) is not None:
+            return BoardError(f"QEMU of {name} ended with status {status}", evidence=self.process.stderr_text())
+        return error
+
+
+@contextmanager
+def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline: Deadline) -> Iterator[Machine]:
+    """Start a machine on the transport's host, wait until it can be used over SSH, and end it afterwards.
+
+    Transcripts go to ``logs``: ``<name>-console.log`` and ``<name>-qemu.log``. Raises BoardError if it does not come up,
+    BenchError if QEMU cannot be started.
+    """
+    with ExitStack() as stack:
+        workdir = stack.enter_context(scratch_folder(transport))
+        keys = [make_key(), make_key()]
+        ends = Endpoints(workdir / "console", workdir / "qmp", workdir / "host_key", workdir / "authorized_keys")
+        write_file(transport, ends.host_key, keys[0].private.encode())
+        write_file(transport, ends.authorized_keys, keys[1].public.encode())
+        argv = qemu_argv(spec, ends)
+        process, console, qmp = stack.enter_context(_started(transport, spec.name, argv, ends, logs=logs, deadline=deadline))
+        try:
+            console.wait_for(READY, deadline)
+        except BoardError as error:
+            error.evidence += _stderr(process)
+            raise
+        port = _forwarded_port(qmp)
+        connection = stack.enter_context(transport.connect(port, deadline))
+        ssh = stack.enter_context(
+            open_ssh(connection, name=spec.name, user="root", key=keys[1].key, host_key=keys[0].public, deadline=deadline)
+        )
+        yield Machine(spec, argv, process, console, qmp, ssh)
+
+
+@contextmanager
+def scratch_folder(transport: Transport) -> Iterator[PurePosixPath]:
+    """Make a folder on the host that only this user can enter, and remove it afterwards.
+
+    It lies in /tmp whatever TMPDIR says: the path of a UNIX socket holds 107 bytes.
+    """
+    path = PurePosixPath(check(transport, "umask 077; mktemp -d /tmp/throughpass.XXXXXXXX").text)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(HostLostError):  # a host that is gone cannot be tidied
+            transport.run(["rm", "-rf", str(path)])
+
+
+def write_file(transport: Transport, path: PurePosixPath, data: bytes) -> None:
+    """Write a small file on the host that only this user can read."""
+    check(transport, f"umask 077; cat >'{path}'", stdin=data)
+
+
+@contextmanager
+def _started(
+    transport: Transport, name: str, argv: list[str], ends: Endpoints, *, logs: Path, deadline: Deadline
+) -> Iterator[tuple[Process, Console, Qmp]]:
+    """Start QEMU and meet it at both its sockets; end it in the reverse order."""
+    with ExitStack() as stack:
+        console_listener = stack.enter_context(transport.listen(ends.console))
+        qmp_listener = stack.enter_context(transport.listen(ends.qmp))
+        process = transport.start(argv, log=logs / f"{name}-qemu.log")
+        stack.callback(_end, process, name)
+        try:
+            console = Console(console_listener.accept(process, deadline), name, logs / f"{name}-console.log")
+            stack.callback(console.close)
+            qmp = Qmp(qmp_listener.accept(process, deadline), name, deadline)
+            stack.callback(qmp.close)
+        except BenchError as error:
+            raise BenchError(f"{name} did not start: {error}", evidence=error.evidence or _stderr(process)) from error
+        yield process, console, qmp
+        with contextlib.suppress(ThroughpassError):  # a machine that is gone already needs no goodbye
+            qmp.execute("quit", deadline=Deadline.after(5, "quitting QEMU"))
+
+
+def _end(process: Process, name: str) -> None:
+    """End QEMU and wait for it: a machine that stays would hold its devices."""
+    process.kill()
+    process.wait(Deadline.after(20, f"ending QEMU of {name}"))
+
+
+def _stderr(process: Process) -> str:
+    text = process.stderr_text()
+    return f"\nQEMU says: {text}" if text else ""
+
+
+def _forwarded_port(qmp: Qmp) -> int:
+    """Return the port that the system picked for sshd; QEMU itself listens there, so it is nobody else's."""
+    answer = str(qmp.execute("human-monitor-command", {"command-line": "info usernet"}))
+    match = _FORWARD.search(answer)
+    if match is None:
+        raise BenchError("QEMU does not say which port leads to the machine's sshd", evidence=answer)
+    return int(match[1])

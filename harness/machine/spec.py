@@ -1,0 +1,180 @@
+"""What a machine is made of, and QEMU's command line for it: one small pure function a subject.
+
+Devices and block nodes are given as JSON (QEMU 6.2 and later), so that no string of a bench file
+can end one option and begin another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+READY = "throughpass: ready"
+"""What our init prints on the console when sshd listens."""
+
+FW_CFG = "opt/org.throughpass"
+"""Where our init finds the keys of the run, in QEMU's fw_cfg."""
+
+ROOT_NODE = "root"
+
+# Under emulation, boot time is instructions: leave out what costs many and shows nothing of a board.
+COMMON_KERNEL_ARGS = (
+    "console=ttyS0",
+    "quiet",
+    "panic=-1",
+    "oops=panic",
+    "mitigations=off",
+    "nowatchdog",
+    "audit=0",
+    "random.trust_cpu=on",
+    "tsc=reliable",
+    "no_timer_check",
+)
+
+Accelerator = Literal["kvm", "tcg"]
+Role = Literal["board", "guest", "probe"]
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A block node: a raw file, by its path on the machine's host."""
+
+    node: str
+    file: str
+    read_only: bool = True
+    host_device: bool = False
+    bps: int = 0
+    """Bytes a second, 0 for no throttle."""
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """A machine of ours: kernel, initrd and root disk of a bench image, and the devices around them."""
+
+    name: str
+    role: Role
+    kernel: str
+    initrd: str
+    drives: tuple[Drive, ...]
+    qemu: str = "qemu-system-x86_64"
+    accelerator: Accelerator = "tcg"
+    cpu: str = "max"
+    vcpus: int = 1
+    memory_mib: int = 1024
+    machine: str = "q35"
+    kernel_args: tuple[str, ...] = ()
+    root: Literal["virtio", "usb"] = "virtio"
+    devices: tuple[Mapping[str, Any], ...] = ()
+    extra_args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the machine meets its harness: paths on the host."""
+
+    console: PurePosixPath
+    qmp: PurePosixPath
+    host_key: PurePosixPath
+    authorized_keys: PurePosixPath
+
+
+def qemu_argv(spec: MachineSpec, ends: Endpoints) -> list[str]:
+    """Return the whole command line."""
+    return [
+        spec.qemu,
+        *base_args(spec),
+        *cpu_args(spec),
+        *kernel_args(spec),
+        *drive_args(spec),
+        *root_args(spec),
+        *network_args(),
+        *key_args(ends),
+        *channel_args(ends),
+        *device_args(spec),
+        *spec.extra_args,
+    ]
+
+
+def base_args(spec: MachineSpec) -> list[str]:
+    """Nothing but what is asked for; a reset ends the machine, so that a panic is an exit."""
+    return ["-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", spec.machine]
+
+
+def cpu_args(spec: MachineSpec) -> list[str]:
+    """Processor, memory, accelerator."""
+    accelerator = "kvm" if spec.accelerator == "kvm" else "tcg"
+    return ["-accel", accelerator, "-cpu", spec.cpu, "-smp", str(spec.vcpus), "-m", f"{spec.memory_mib}M"]
+
+
+def kernel_args(spec: MachineSpec) -> list[str]:
+    """The uncompressed kernel, booted through PVH, and its arguments."""
+    words = [*COMMON_KERNEL_ARGS, f"throughpass.role={spec.role}", f"throughpass.root={spec.root}", *spec.kernel_args]
+    return ["-kernel", spec.kernel, "-initrd", spec.initrd, "-append", " ".join(words)]
+
+
+def drive_args(spec: MachineSpec) -> list[str]:
+    """Every block node, throttled ones below their filter."""
+    return [word for drive in spec.drives for word in one_drive_args(drive)]
+
+
+def one_drive_args(drive: Drive) -> list[str]:
+    """One raw node; with a throttle the filter takes the node's name."""
+    file = {"driver": "host_device" if drive.host_device else "file", "filename": drive.file, "read-only": drive.read_only}
+    raw: dict[str, Any] = {"driver": "raw", "read-only": drive.read_only, "file": file}
+    if not drive.bps:
+        return ["-blockdev", json.dumps({**raw, "node-name": drive.node})]
+    group = {"qom-type": "throttle-group", "id": f"throttle-{drive.node}", "limits": {"bps-total": drive.bps}}
+    filtered = {
+        "driver": "throttle",
+        "node-name": drive.node,
+        "throttle-group": group["id"],
+        "read-only": drive.read_only,
+        "file": raw,
+    }
+    return ["-object", json.dumps(group), "-blockdev", json.dumps(filtered)]
+
+
+def root_args(spec: MachineSpec) -> list[str]:
+    """The root disk on virtio; a root on USB is one of the devices."""
+    if spec.root != "virtio":
+        return []
+    return ["-device", json.dumps({"driver": "virtio-blk-pci", "drive": ROOT_NODE})]
+
+
+def network_args() -> list[str]:
+    """User networking that reaches nothing outside; the system picks the port that leads to sshd."""
+    return [
+        *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
+        *("-device", json.dumps({"driver": "virtio-net-pci", "netdev": "net", "romfile": ""})),
+    ]
+
+
+def key_args(ends: Endpoints) -> list[str]:
+    """The run's SSH keys: no image holds one."""
+    return [
+        *("-fw_cfg", f"name={FW_CFG}/host_key,file={escaped(ends.host_key)}"),
+        *("-fw_cfg", f"name={FW_CFG}/authorized_keys,file={escaped(ends.authorized_keys)}"),
+    ]
+
+
+def channel_args(ends: Endpoints) -> list[str]:
+    """Console and QMP: QEMU connects to sockets that listen already, so neither misses a byte and nobody polls for a file."""
+    return [
+        *("-chardev", f"socket,id=console,path={escaped(ends.console)}"),
+        *("-serial", "chardev:console"),
+        *("-chardev", f"socket,id=qmp,path={escaped(ends.qmp)}"),
+        *("-mon", "chardev=qmp,mode=control"),
+    ]
+
+
+def device_args(spec: MachineSpec) -> list[str]:
+    """The devices in their order: an IOMMU must come before what it translates for."""
+    return [word for device in spec.devices for word in ("-device", json.dumps(dict(device)))]
+
+
+def escaped(path: PurePosixPath) -> str:
+    """Return a path for QEMU's key=value syntax, where a comma is doubled."""
+    return str(path).replace(",", ",,")

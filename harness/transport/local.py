@@ -1,0 +1,123 @@
+"""This machine as a transport."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError
+from harness.transport.protocol import COMMAND_TIMEOUT_S, Listener, Process, Result, command_text, dying_argv
+
+
+class LocalProcess:
+    """A child of the runner; ends when its standard input is closed, by us or by our death."""
+
+    def __init__(self, argv: Sequence[str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as errors:
+            self._child = subprocess.Popen(
+                dying_argv(argv), stdin=subprocess.PIPE, stdout=errors, stderr=errors, start_new_session=True
+            )
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+        return self._child.poll()
+
+    def try_wait(self, timeout_s: float) -> int | None:
+        """Return the exit status, or None if the process still runs after ``timeout_s``."""
+        try:
+            return self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, deadline: Deadline) -> int:
+        """Return the exit status; raise DeadlineError if it does not come in time."""
+        status = self.try_wait(deadline.left_s)
+        if status is None:
+            raise deadline.error(self.stderr_text())
+        return status
+
+    def kill(self) -> None:
+        """End the process now; returns at once."""
+        if self._child.stdin is not None and not self._child.stdin.closed:
+            self._child.stdin.close()
+
+    def stderr_text(self) -> str:
+        """Return what the process has written so far."""
+        return self._log.read_text(errors="replace").strip()
+
+
+class LocalListener:
+    """A listening UNIX socket of this machine."""
+
+    def __init__(self, path: PurePosixPath) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        Path(path).chmod(0o600)
+        self._socket.listen(1)
+
+    def accept(self, process: Process, deadline: Deadline) -> socket.socket:
+        """Return the connection made by ``process``."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            while not selector.select(min(0.2, deadline.left_s)):
+                if (status := process.poll()) is not None:
+                    raise BenchError(f"QEMU ended at once with status {status}", evidence=process.stderr_text())
+                deadline.check(process.stderr_text())
+        return self._socket.accept()[0]
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        self._socket.close()
+        Path(self.path).unlink(missing_ok=True)
+
+
+class LocalTransport:
+    """Commands run as children of the runner."""
+
+    name = "this machine"
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        deadline: Deadline | None = None,
+    ) -> Result:
+        """Run a command to its end and return its result."""
+        text = command_text(command)
+        limit = deadline or Deadline.after(timeout_s, f"{text.strip().splitlines()[0][:80]!r} on {self.name}")
+        try:
+            done = subprocess.run(["sh", "-c", text], input=stdin, capture_output=True, timeout=limit.left_s, check=False)  # noqa: S607 (sh is where PATH says)
+        except subprocess.TimeoutExpired as error:
+            raise limit.error((error.stderr or b"").decode("utf-8", "replace")) from None
+        return Result(self.name, text, done.returncode, done.stdout, done.stderr)
+
+    def start(self, argv: Sequence[str], *, log: Path) -> Process:
+        """Start a process that dies with the runner."""
+        return LocalProcess(argv, log)
+
+    @contextmanager
+    def listen(self, path: PurePosixPath) -> Iterator[Listener]:
+        """Listen on a UNIX socket that only this user can open."""
+        listener = LocalListener(path)
+        try:
+            yield listener
+        finally:
+            listener.close()
+
+    @contextmanager
+    def connect(self, port: int, deadline: Deadline) -> Iterator[socket.socket]:
+        """Connect to a TCP port of the loopback."""
+        connection = socket.create_connection(("127.0.0.1", port), timeout=deadline.left_s)
+        try:
+            yield connection
+        finally:
+            connection.close()

@@ -1,0 +1,149 @@
+"""What every transport offers: run a command, start a process, listen and connect."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError
+
+COMMAND_TIMEOUT_S = 60.0
+"""Enough for any small command, on an emulated machine too."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command gave: exit status, and both outputs as bytes."""
+
+    host: str
+    command: str
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Return the standard output as text, without the final line end."""
+        return self.stdout.decode("utf-8", "replace").rstrip("\n")
+
+    @property
+    def error_text(self) -> str:
+        """Return the standard error as text, without surrounding white space."""
+        return self.stderr.decode("utf-8", "replace").strip()
+
+
+class Process(Protocol):
+    """A process that runs until told otherwise, and dies when whoever started it dies."""
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+
+    def wait(self, deadline: Deadline) -> int:
+        """Return the exit status; raise DeadlineError if it does not come in time."""
+
+    def kill(self) -> None:
+        """End the process now; returns at once."""
+
+    def stderr_text(self) -> str:
+        """Return what the process has written to its standard error so far."""
+
+
+class Listener(Protocol):
+    """A UNIX socket on the host that waits for one connection."""
+
+    path: PurePosixPath
+
+    def accept(self, process: Process, deadline: Deadline) -> socket.socket:
+        """Return the connection made by ``process``; raise BenchError if that ends first, DeadlineError if it takes too long."""
+
+
+class Transport(Protocol):
+    """A way to a host. Commands are POSIX shell text or an argv, which is quoted."""
+
+    name: str
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        deadline: Deadline | None = None,
+    ) -> Result:
+        """Run a command to its end and return its result, whatever the exit status; DeadlineError after ``timeout_s``."""
+
+    def start(self, argv: Sequence[str], *, log: Path) -> Process:
+        """Start a process whose standard error goes to ``log`` (a file of the runner)."""
+
+    def listen(self, path: PurePosixPath) -> AbstractContextManager[Listener]:
+        """Listen on a UNIX socket at ``path`` of the host, which only the user there can open."""
+
+    def connect(self, port: int, deadline: Deadline) -> AbstractContextManager[SocketLike]:
+        """Connect to a TCP port on the host's own loopback."""
+
+
+class SocketLike(Protocol):
+    """What SSH needs of a connection: a socket, or a channel that behaves as one."""
+
+    def send(self, data: bytes, /) -> int:
+        """Send some of ``data`` and return how many bytes."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes; b"" at the end."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Set how long send and recv may block."""
+
+
+def command_text(command: str | Sequence[str]) -> str:
+    """Return a command as shell text."""
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+def check(
+    transport: Transport, command: str | Sequence[str], *, stdin: bytes = b"", timeout_s: float = COMMAND_TIMEOUT_S
+) -> Result:
+    """Run a command that must succeed; raise BenchError with its standard error otherwise."""
+    result = transport.run(command, stdin=stdin, timeout_s=timeout_s)
+    if result.status != 0:
+        raise BenchError(
+            f"{result.command.strip().splitlines()[0][:200]!r} on {transport.name} ended with status {result.status}",
+            evidence=result.error_text or result.text,
+        )
+    return result
+
+
+def succeeds(transport: Transport, command: str | Sequence[str]) -> bool:
+    """Return whether a command ends with status 0."""
+    return transport.run(command).status == 0
+
+
+DIES_WITH_ME = """
+exec 3<&0
+"$@" </dev/null &
+process=$!
+{ read -r _ <&3; kill "$process"; sleep 5; kill -9 "$process"; } 2>/dev/null >&2 &
+watcher=$!
+wait "$process"
+status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"""
+"""Runs "$@" until it ends or until standard input closes, as it does when the runner or the connection is gone.
+
+PR_SET_PDEATHSIG follows the thread that spawned and does not cross SSH; an end of file does both.
+"""
+
+
+def dying_argv(argv: Sequence[str]) -> list[str]:
+    """Return the argv that runs ``argv`` under DIES_WITH_ME."""
+    return ["sh", "-c", DIES_WITH_ME, "throughpass", *argv]
