@@ -73,6 +73,13 @@ def test_interval_is_finite_and_holds_the_ratio(pairs: list[tuple[float, float]]
     assert 0 <= interval.low <= interval.ratio <= interval.high < math.inf
 
 
+def test_interval_beyond_any_float_is_finite() -> None:
+    """An upper end too large for a float is cut, because a record cannot hold infinity."""
+    interval = ratio_interval([-300.0, 300.0])
+    assert (interval.ratio, interval.low) == (1.0, 0.0)
+    assert 1e300 < interval.high < math.inf
+
+
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=20))
 def test_interval_turns_over_with_the_arms(logs: list[float]) -> None:
     """Exchanging arm and base gives the reciprocal ratio and interval."""
