@@ -64,8 +64,6 @@ def _available(capture: Capture) -> str:
 
 def parse_module_listing(item: Item) -> str:
     """Tell ``module``, ``builtin``, ``missing`` or ``unknown`` from lines of modules.dep and modules.builtin, or from modinfo."""
-    if item.status is Status.DENIED:  # modinfo ended with an error: it knows no such module
-        return "missing"
     if item.status is not Status.READ:
         return "unknown"
     lines = item.text.splitlines()

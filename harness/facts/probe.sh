@@ -207,7 +207,8 @@ section_modules() {
     if [ -r "$folder/modules.dep" ]; then
         item read commands/vfio-modules "$(grep -hE '^[^:]*/vfio-pci\.ko' "$folder/modules.dep" "$folder/modules.builtin")"
     else
-        output vfio-modules modinfo -F filename vfio-pci # NixOS and others keep their modules elsewhere
+        # NixOS and others keep their modules elsewhere. A failure tells nothing: there may be no folder of modules to ask.
+        if value=$(modinfo -F filename vfio-pci); then item read commands/vfio-modules "$value"; fi
     fi
 }
 

@@ -1,0 +1,105 @@
+"""Rules about what the host loses with the controller: disks, the network, keyboards."""
+
+from __future__ import annotations
+
+from harness.core.finding import Evidence, Severity
+from harness.facts.host import HostFacts
+from harness.facts.pci import PciDevice
+from harness.facts.storage import Disk
+from harness.rules.rule import Opinion, Target, controller_rule
+
+_USE_SOURCES = "/proc/self/mountinfo, /proc/swaps, /sys/class/block/*/holders, /sys/fs"
+
+
+@controller_rule(
+    "STO001",
+    title="The host uses no disk on the controller",
+    why="A disk that is mounted, swapped to or part of an array would vanish under the host, with its data.",
+    remedy="move the disk to another controller, or unmount it (swapoff, stop the array); a root disk must move",
+    source="field-notes.md 30; PVE-Tools-9#98, macOS-Simple-KVM#373",
+)
+def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
+    """Look for uses of the disks behind the controller."""
+    found = facts.disks_on(controller.address)
+    evidence = tuple(_evidence(disk) for disk in found)
+    used = [disk for disk in found if disk.used_for]
+    if used:
+        listed = "; ".join(f"{disk.name} ({', '.join(disk.used_for)})" for disk in used)
+        return Opinion(Severity.REFUSAL, f"the host uses a disk on the controller: {listed}", evidence)
+    late = [section for section in ("block", "mounts", "usb") if facts.section_timed_out(section)]
+    if late:
+        return Opinion(Severity.UNKNOWN, f"the host's disks could not be read in time ({', '.join(late)})", evidence)
+    nothing = Evidence("/sys/class/block", f"no disk behind {controller.address}")
+    message = "the host uses none of the disks on the controller" if found else "there is no disk on the controller"
+    return Opinion(Severity.PASS, message, evidence or (nothing,))
+
+
+@controller_rule(
+    "NET001",
+    title="The way to the host does not go through the controller",
+    why="With the network interface that carries the session, the session is lost and nobody can undo the bind.",
+    remedy="connect to the host through another interface, or work at its own console",
+    source="field-notes.md 30; cosminmocan#3",
+)
+def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
+    """Look for interfaces behind the controller that carry the session or the only way out."""
+    found = facts.network_on(controller.address)
+    evidence = tuple(
+        Evidence(f"/sys/class/net/{interface.interface}", f"{interface.path} {interface.state} {interface.address}")
+        for interface in found
+    )
+    session = [interface.interface for interface in found if interface.carries_ssh]
+    if session:
+        return Opinion(Severity.REFUSAL, f"{session[0]} on the controller carries this session", evidence)
+    defaults = [interface.interface for interface in found if interface.default_route]
+    others = [interface.interface for interface in facts.network if interface.default_route and interface not in found]
+    if defaults and not any(_leads_out(facts, name, controller) for name in others):
+        return Opinion(Severity.REFUSAL, f"{defaults[0]} on the controller is the host's only default route", evidence)
+    if facts.section_timed_out("net"):
+        return Opinion(Severity.UNKNOWN, "the host's network interfaces could not be read in time", evidence)
+    if found:
+        return Opinion(
+            Severity.INFORMATION, f"the host loses the interface {', '.join(item.interface for item in found)}", evidence
+        )
+    return Opinion(
+        Severity.PASS,
+        "no network interface is on the controller",
+        (Evidence("/sys/class/net", f"none behind {controller.address}"),),
+    )
+
+
+@controller_rule(
+    "INP001",
+    title="No keyboard of the host is on the controller",
+    why="With its last keyboard a host without network can no longer be operated.",
+    remedy="",
+    source="field-notes.md 30",
+)
+def keyboards(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
+    """Name the keyboards on the controller: worth knowing, no reason to stop while the session goes another way."""
+    found = [device for device in facts.usb_on(controller.address) if device.is_keyboard]
+    others = [device for device in facts.usb if device.is_keyboard and device not in found]
+    evidence = tuple(Evidence(f"/sys/bus/usb/devices/{device.name}", f"{device.id} {device.product}".strip()) for device in found)
+    if not found:
+        nothing = (Evidence("/sys/bus/usb/devices", f"no boot keyboard behind {controller.address}"),)
+        return Opinion(Severity.PASS, "no USB keyboard is on the controller", nothing)
+    names = ", ".join(device.name for device in found)
+    last = "" if others else ", the host's only USB keyboard"
+    return Opinion(Severity.INFORMATION, f"a keyboard is on the controller: {names}{last}", evidence)
+
+
+def _evidence(disk: Disk) -> Evidence:
+    return Evidence(_USE_SOURCES if disk.used_for else f"/sys/class/block/{disk.name}", f"{disk.name}: {_describe(disk)}")
+
+
+def _describe(disk: Disk) -> str:
+    use = ", ".join(disk.used_for) or "not used"
+    return " ".join(filter(None, (disk.path, f"serial {disk.serial}" if disk.serial else "", f"({use})")))
+
+
+def _leads_out(facts: HostFacts, name: str, controller: PciDevice) -> bool:
+    """Return whether an interface is a device of its own elsewhere: a bridge upon the controller's is no other way out."""
+    return any(
+        interface.interface == name and interface.pci_addresses and controller.address not in interface.pci_addresses
+        for interface in facts.network
+    )

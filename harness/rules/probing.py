@@ -1,0 +1,42 @@
+"""Rules about the photograph itself: what the host would not say."""
+
+from __future__ import annotations
+
+from harness.core.finding import Evidence, Severity
+from harness.facts.host import HostFacts
+from harness.rules.rule import Opinion, Target, host_rule
+
+
+@host_rule(
+    "HST001",
+    title="The host answered everything that was asked",
+    why="What could not be read is unknown: a pass that rests on silence is none.",
+    remedy="run as root; if a read does not end, look for a hung device in dmesg before anything else",
+    source="field-notes.md 12, 21",
+)
+def answers(facts: HostFacts, _: Target) -> Opinion:
+    """Name the gaps: what was cut off makes the photograph unsafe, what was denied has its own rules where it matters."""
+    late = [gap for gap in facts.gaps if gap.endswith("timed out")]
+    denied = [gap for gap in facts.gaps if gap not in late]
+    evidence = tuple(Evidence("/" + gap.rsplit(" ", 2 if gap in late else 1)[0], gap) for gap in (*late, *denied))
+    if late:
+        return Opinion(Severity.UNKNOWN, f"{len(late)} answer(s) did not come in time", evidence)
+    if denied:
+        return Opinion(Severity.INFORMATION, f"the host denied {len(denied)} of the answers", evidence)
+    return Opinion(Severity.PASS, "the host answered everything", (Evidence("probe", f"complete, taken {facts.taken}"),))
+
+
+@host_rule(
+    "LCK001",
+    title="The kernel is not locked down",
+    why="Lockdown (Secure Boot) blocks some tools, but neither VFIO nor this suite, which use plain sysfs.",
+    remedy="",
+    source="field-notes.md 36; house.md: lockdown is information only",
+)
+def lockdown(facts: HostFacts, _: Target) -> Opinion:
+    """Tell the state of lockdown."""
+    state = facts.kernel.lockdown
+    evidence = (Evidence("/sys/kernel/security/lockdown", state or "(not shown)"),)
+    if state in {"", "none"}:
+        return Opinion(Severity.PASS, "the kernel is not locked down", evidence)
+    return Opinion(Severity.INFORMATION, f"the kernel is locked down ({state})", evidence)
