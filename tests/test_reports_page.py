@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -276,3 +277,29 @@ def test_importing_the_page_does_not_import_matplotlib() -> None:
     root = Path(__file__).parents[1]
 
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_colours_of_the_page_can_be_read() -> None:
+    """Light and dark: text and tones have a contrast of 4.5 on every ground they stand on, arms one of 3 (WCAG AA)."""
+    css = (Path(__file__).parents[1] / "reports" / "templates" / "report.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in css.split("@media screen", 1)[:2])
+    for colours in (light, dark):
+        for tone in ("good", "weak", "bad", "unsure", "quiet"):
+            grounds = [colours["paper"], colours[f"{tone}-wash"]]
+            assert min(_contrast(colours[name], ground) for name in (tone, "ink", "soft") for ground in grounds) >= 4.5
+            assert _contrast(colours["on-tone"], colours[tone]) >= 3
+        assert min(_contrast(colours["soft"], colours[ground]) for ground in ("paper", "raised")) >= 4.5
+        assert _contrast(colours["link"], colours["paper"]) >= 4.5
+        assert min(_contrast(colours[f"arm-{number}"], colours["paper"]) for number in range(6)) >= 3
+
+
+def _contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG 2 defines it."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
