@@ -16,6 +16,7 @@ from harness.core.record import SCHEMA, Attachment, Record, encode
 from reports.page import render_report, write_report
 from tests.records import (
     CELL,
+    HOSTILE,
     SENTENCE,
     empty_record,
     failed_record,
@@ -178,6 +179,15 @@ def test_page_shows_hostile_strings_as_text() -> None:
     assert "<img" not in html
     assert "\x1b" not in html
     assert r"&lt;img src=x onerror=alert(1)&gt;\x1b[31m" in html
+
+
+def test_page_shows_hostile_names_of_conditions_as_text() -> None:
+    """The names of an arm's conditions are free text too."""
+    series = msgspec.structs.replace(sample_series("pci", 1.0), confounders={HOSTILE: HOSTILE, "driver": HOSTILE})
+    html = render_report(sample_record(series=(series,)))
+
+    assert "<img" not in html
+    assert "\x1b" not in html
 
 
 @pytest.mark.parametrize(
