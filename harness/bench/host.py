@@ -14,17 +14,8 @@ from harness.core.capture import Capture
 from harness.core.deadline import Deadline
 from harness.facts.host import HostFacts, read_facts
 from harness.facts.probe import PROBE_SCRIPT, parse_probe
+from harness.machine.guest import GuestFiles
 from harness.transport.protocol import Transport, check
-
-
-@dataclass(frozen=True)
-class GuestFiles:
-    """What a guest boots from: paths on the host. ``root`` may be a block device."""
-
-    kernel: str
-    initrd: str
-    root: str
-    root_is_device: bool
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from typing import Any
 from harness.bench.accelerator import choose_accelerator
 from harness.bench.cache import Progress, cache_folder, full_disk_explained, locked, require_space
 from harness.bench.config import BenchConfig, BoardSection, DeviceSection, StickSection
-from harness.bench.host import GuestFiles, Host
+from harness.bench.host import Host
 from harness.bench.images import Image, require_image
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, UsageError
 from harness.core.pattern import pattern
+from harness.machine.guest import GuestFiles
 from harness.machine.running import Machine, start_machine
 from harness.machine.spec import ROOT_NODE, Accelerator, Drive, MachineSpec
 from harness.transport.local import LocalTransport

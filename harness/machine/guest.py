@@ -1,0 +1,74 @@
+"""The guest: the same kind of machine as the virtual board, on the host's transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.machine.spec import ROOT_NODE, Accelerator, Drive, MachineSpec
+
+CONTROLLER = "controller"
+"""The id of the passed-through controller, whether it is there from the start or plugged in later."""
+
+_SPARE_PORT = "pass"
+_USB_PORT = "usb-port"
+_USB_BUS = "usb"
+
+
+@dataclass(frozen=True)
+class GuestFiles:
+    """What a guest boots from: paths on the host. ``root`` may be a block device."""
+
+    kernel: str
+    initrd: str
+    root: str
+    root_is_device: bool
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """A guest that a controller is given to. Its memory is pinned as long as it has one."""
+
+    files: GuestFiles
+    controller: str
+    qemu: str
+    accelerator: Accelerator
+    memory_mib: int = 512
+
+
+def guest_machine(spec: GuestSpec) -> MachineSpec:
+    """Return the machine for a guest that has the controller from the start."""
+    files = spec.files
+    return MachineSpec(
+        name="guest",
+        role="guest",
+        kernel=files.kernel,
+        initrd=files.initrd,
+        drives=(Drive(ROOT_NODE, files.root, host_device=files.root_is_device),),
+        qemu=spec.qemu,
+        accelerator=spec.accelerator,
+        cpu="host" if spec.accelerator == "kvm" else "max",
+        memory_mib=spec.memory_mib,
+        devices=(*spare_devices(), vfio_device(spec.controller)),
+    )
+
+
+def spare_devices() -> Iterator[Mapping[str, Any]]:
+    """Yield the port that the controller sits in, and an emulated xHCI for single USB devices.
+
+    The port leaves hot-plug to ACPI, q35's default since QEMU 6.1: native hot-plug waits 5 s at each removal.
+    """
+    yield {"driver": "pcie-root-port", "id": _SPARE_PORT, "chassis": 1, "slot": 1}
+    yield {"driver": "pcie-root-port", "id": _USB_PORT, "chassis": 2, "slot": 2}
+    yield {"driver": "qemu-xhci", "id": _USB_BUS, "bus": _USB_PORT}
+
+
+def vfio_device(address: str) -> dict[str, Any]:
+    """Return the whole controller, through VFIO."""
+    return {"driver": "vfio-pci", "id": CONTROLLER, "host": address, "bus": _SPARE_PORT}
+
+
+def usb_host_device(bus: int, port: str) -> dict[str, Any]:
+    """Return one USB device of the host, named by where it is plugged in: ids are not unique, addresses change."""
+    return {"driver": "usb-host", "id": "usb-device", "hostbus": bus, "hostport": port, "bus": f"{_USB_BUS}.0"}
