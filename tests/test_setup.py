@@ -24,6 +24,7 @@ REAL_TOOLS = (
     "sh",
     "sha256sum",
     "tr",
+    "true",
 )  # every Debian has them
 
 FAKE_PYTHON = """\
@@ -46,6 +47,7 @@ FAKE_APT = """\
 # Installs by making the commands that the packages would bring.
 echo "apt-get $DEBIAN_FRONTEND $*" >>{state}/calls
 case "$*" in
+    *" update") [ ! -e {state}/locked ] || { rm {state}/locked; echo "E: Could not get lock"; exit 100; } ;;
     *" install "*)
         for name in {brings}; do
             printf '#!/bin/sh\\n' >{bin}/$name
@@ -58,9 +60,15 @@ esac
 
 FAKE_SUDO = """\
 #!/bin/sh
-echo "sudo" >>{state}/calls
+echo "sudo $*" | cut -c 1-12 >>{state}/calls
+[ ! -e {state}/password ] || exit 1
 [ "$1" != -n ] || shift
 exec "$@"
+"""
+
+ID_OF_USER = """\
+#!/bin/sh
+case $1 in -u) echo 1000 ;; *) echo somebody ;; esac
 """
 
 LACKING = ("mmdebstrap", "qemu-img", "qemu-system-x86_64")
@@ -201,6 +209,19 @@ def test_setup_says_before_it_installs(machine: Machine) -> None:
     assert "apt-get install --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap" in done.stderr
 
 
+def test_setup_waits_for_another_apt(machine: Machine) -> None:
+    """Where another apt-get holds the package lists, the script waits for it, as apt-get itself does only for dpkg."""
+    machine.add("apt-get", FAKE_APT)
+    machine.add("sleep")
+    machine.set_state("locked", on=True)
+
+    done = machine.setup()
+
+    assert done.returncode == 0
+    assert "waiting for another apt-get" in done.stdout
+    assert [call.rsplit(" ", 1)[1] for call in machine.calls[:2]] == ["update", "update"]
+
+
 def test_setup_interrupted_is_made_anew(machine: Machine) -> None:
     """A virtual environment that was left half made is thrown away by the next run."""
     machine.add("apt-get", FAKE_APT)
@@ -233,6 +254,19 @@ def test_setup_renews_when_the_pins_change(machine: Machine) -> None:
     assert [call.split()[0] for call in machine.calls[before:]] == ["pip", "pip"]
 
 
+def test_setup_of_a_moved_checkout_is_made_anew(machine: Machine) -> None:
+    """After a checkout was moved its virtual environment, which names the old place, is made anew."""
+    machine.add("apt-get", FAKE_APT)
+    machine.setup()
+    stamp = machine.checkout / ".venv/setup-stamp"
+    stamp.write_text(stamp.read_text("utf-8").replace(str(machine.checkout), "/somewhere/else"), encoding="utf-8")
+
+    done = machine.setup()
+
+    assert done.returncode == 0
+    assert machine.calls.count("venv") == 2
+
+
 def test_setup_brings_the_module_that_makes_environments(machine: Machine) -> None:
     """Debian's Python without ensurepip gets the package that holds it."""
     machine.add("apt-get", FAKE_APT)
@@ -255,22 +289,34 @@ def test_setup_needs_a_new_python(machine: Machine) -> None:
     assert "no Python 3.11 or newer was found" in done.stderr
 
 
-def test_setup_uses_sudo_or_says_so(machine: Machine) -> None:
-    """Who is not root installs with sudo; without sudo the command for root is named, and the status is 2."""
+def test_setup_uses_sudo(machine: Machine) -> None:
+    """Who is not root installs with sudo, which is never left to wait for a password where there is no terminal."""
     machine.add("apt-get", FAKE_APT)
-    machine.add("id", "#!/bin/sh\ncase $1 in -u) echo 1000 ;; *) echo somebody ;; esac\n")
-
-    without = machine.setup()
-    calls = machine.calls
+    machine.add("id", ID_OF_USER)
     machine.add("sudo", FAKE_SUDO)
-    with_sudo = machine.setup()
 
-    assert without.returncode == 2
-    assert "apt-get install --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap" in without.stderr
-    assert calls == []
-    assert with_sudo.returncode == 0
-    assert machine.calls[0] == "sudo"
-    assert machine.calls[1].startswith("apt-get ")
+    done = machine.setup()
+
+    assert done.returncode == 0
+    assert machine.calls[:2] == ["sudo -n true", "sudo -n sh -"]
+    assert machine.calls[2].startswith("apt-get ")
+
+
+@pytest.mark.parametrize("sudo", ["absent", "wants-password"])
+def test_setup_without_sudo_says_what_root_must_do(machine: Machine, sudo: str) -> None:
+    """Without a sudo that answers, the command that root must run is named, nothing is touched, and the status is 2."""
+    machine.add("apt-get", FAKE_APT)
+    machine.add("id", ID_OF_USER)
+    if sudo == "wants-password":
+        machine.add("sudo", FAKE_SUDO)
+        machine.set_state("password", on=True)
+
+    done = machine.setup()
+
+    assert done.returncode == 2
+    assert "apt-get install --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap" in done.stderr
+    assert not (machine.checkout / ".venv").exists()
+    assert "apt-get" not in " ".join(machine.calls)
 
 
 def test_setup_refuses_what_it_does_not_know(machine: Machine) -> None:

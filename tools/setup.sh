@@ -29,7 +29,7 @@ mmdebstrap mmdebstrap builds the system that runs on the virtual bench
 mount mount lets mmdebstrap give that system its /proc and /sys
 newuidmap uidmap lets mmdebstrap work without root
 mke2fs e2fsprogs makes a disk from that system without mounting it
-fio fio measures throughput when this machine is the host under test
+fio fio measures throughput when this machine is the host under test, and in the tests
 lspci pciutils shows the PCI devices of this machine when it is the host under test
 lsusb usbutils shows the USB devices of this machine when it is the host under test
 /usr/share/hwdata/pci.ids hwdata names PCI and USB devices
@@ -71,7 +71,7 @@ stamp=.venv/setup-stamp    # what .venv was made from; current: nothing to do
 unfinished=.venv/unfinished # exists while .venv is being changed; found at the start: the last setup was interrupted
 
 ingredients() {
-    pwd # an editable install points to its checkout
+    pwd # first: see has_moved
     .venv/bin/python -V
     sha256sum pyproject.toml constraints.txt tools/setup.sh
 }
@@ -80,8 +80,12 @@ venv_is_current() {
     [ -e "$stamp" ] && [ ! -e "$unfinished" ] && [ -x .venv/bin/python ] && [ "$(ingredients 2>/dev/null)" = "$(cat "$stamp")" ]
 }
 
+has_moved() { # then the scripts in .venv/bin name a Python in the old place
+    [ -e "$stamp" ] && read -r place <"$stamp" && [ "$place" != "$(pwd)" ]
+}
+
 venv_is_usable() {
-    [ ! -e "$unfinished" ] && [ -x .venv/bin/python ] &&
+    [ ! -e "$unfinished" ] && ! has_moved && [ -x .venv/bin/python ] &&
         .venv/bin/python -I -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
@@ -116,8 +120,10 @@ stop_where_nothing_can_be_done() {
         die 2 "this system has no apt-get to install what is missing; install it by hand, then run make again:" \
             "$(printf '%s\n' "$missing" | while read -r probe _ reason; do printf '\n  %-20s %s' "$probe" "$reason"; done)"
     fi
-    if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-        die 2 "root or sudo is needed to install what is missing; run as root, then run make again: apt-get install --no-install-recommends $(packages)"
+    by_hand="as root, then make again as yourself: apt-get install --no-install-recommends $(packages)"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || die 2 "root or sudo is needed to install what is missing; run $by_hand"
+        has_terminal || sudo -n true || die 2 "sudo needs a password and there is no terminal to ask on; run $by_hand"
     fi
 }
 
@@ -143,21 +149,41 @@ wait_for_other_setup() { # held until this script ends; children must not inheri
     }
 }
 
+has_terminal() { (: </dev/tty) 2>/dev/null; }
+
 apt() {
     # umask: a strict one would make files that only root can read. needrestart: services of this machine are not ours to restart.
-    set -- sh -c 'umask 022; DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l exec apt-get "$@"' apt -q -o DPkg::Lock::Timeout=300 "$@"
+    set -- sh -c 'umask 022; LC_ALL=C DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l exec apt-get "$@"' apt -q -o DPkg::Lock::Timeout=300 "$@"
     if [ "$(id -u)" -eq 0 ]; then
         "$@" 9<&-
-    elif (: </dev/tty) 2>/dev/null; then
+    elif has_terminal; then
         sudo "$@" 9<&-
-    else # nobody is there to type a password
+    else
         sudo -n "$@" 9<&-
     fi
 }
 
+update_package_lists() { # waits for another apt-get up to five minutes: DPkg::Lock::Timeout does not hold for the lists
+    say "asking which versions there are"
+    tries=30
+    until output=$(apt update 2>&1); do
+        case $output in
+            *"Could not get lock"*) tries=$((tries - 1)) ;;
+            *) tries=0 ;;
+        esac
+        if [ "$tries" -eq 0 ]; then
+            printf '%s\n' "$output" >&2
+            say "apt-get update failed: going on with the package lists that are there" >&2
+            return
+        fi
+        [ "$tries" -ne 29 ] || say "waiting for another apt-get"
+        sleep 10
+    done
+}
+
 install_system() {
     [ -n "$missing" ] || return 0
-    apt update || say "apt-get update failed: going on with the package lists that are there" >&2
+    update_package_lists
     # shellcheck disable=SC2046 # one word each
     apt install --yes --no-install-recommends --no-remove $(packages) ||
         die 1 "apt-get could not install what is missing (on Ubuntu the component universe must be enabled); by hand, as root:" \

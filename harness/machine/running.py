@@ -14,11 +14,20 @@ from harness.core.errors import BenchError, BoardError, HostLostError, Throughpa
 from harness.machine.console import Console
 from harness.machine.qmp import Qmp
 from harness.machine.spec import READY, Endpoints, MachineSpec, qemu_argv
-from harness.transport.keys import make_key
+from harness.transport.keys import KeyPair, make_key
 from harness.transport.protocol import Process, Transport, check
 from harness.transport.ssh import SshTransport, open_ssh
 
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(\d+)")
+
+
+@dataclass(frozen=True)
+class Access:
+    """How anybody who holds the keys reaches the machine's sshd: a port of its host's loopback."""
+
+    port: int
+    client_key: KeyPair
+    host_key: str
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Machine:
     console: Console
     qmp: Qmp
     ssh: SshTransport
+    access: Access
 
     def explain_loss(self, error: ThroughpassError) -> ThroughpassError:
         """Return a better error than "connection lost" where the console or QEMU says why."""
@@ -62,12 +72,14 @@ def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline:
         except BoardError as error:
             error.evidence += _stderr(process)
             raise
-        port = _forwarded_port(qmp)
-        connection = stack.enter_context(transport.connect(port, deadline))
+        access = Access(_forwarded_port(qmp), client_key=keys[1], host_key=keys[0].public.strip())
+        connection = stack.enter_context(transport.connect(access.port, deadline))
         ssh = stack.enter_context(
-            open_ssh(connection, name=spec.name, user="root", key=keys[1].key, host_key=keys[0].public, deadline=deadline)
+            open_ssh(
+                connection, name=spec.name, user="root", key=access.client_key.key, host_key=access.host_key, deadline=deadline
+            )
         )
-        yield Machine(spec, argv, process, console, qmp, ssh)
+        yield Machine(spec, argv, process, console, qmp, ssh, access)
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from harness.transport.protocol import Transport
 
 _DESCRIBE = """
 disk=$1; name=${disk##*/}
-cd "/sys/block/$name/device/../../../.." || exit 1
+cd -P "/sys/block/$name/device/../../../.." || exit 1
 show() { [ -r "$2" ] && read -r value <"$2" && echo "$1=$value"; }
 show speed speed
 for interface in *:*; do
     [ -e "$interface/driver" ] && link=$(readlink "$interface/driver") && echo "driver=${link##*/}"
 done
-cd "/sys/block/$name/queue"
+cd -P "/sys/block/$name/queue"
 read -r line <scheduler && line=${line#*[} && echo "scheduler=${line%%]*}"
 for key in max_sectors_kb max_hw_sectors_kb nr_requests; do show $key $key; done
 show usbfs_memory_mb /sys/module/usbcore/parameters/usbfs_memory_mb

@@ -16,7 +16,7 @@ _PCI = "/sys/bus/pci/devices"
     title="Exactly one xHCI controller is what the bench file names",
     why="Addresses move when a card or the firmware changes, and identical cards look alike: the wrong one must never be passed.",
     remedy="name the controller beyond doubt in the bench file: [controller] id, address, subsystem",
-    source="field-notes.md 28, 29; QubesOS#7792, xcp#412, vm_manager#20",
+    source="QubesOS/qubes-issues#7792, xcp-ng/xcp#412, projectceladon/vm_manager#20",
 )
 def one_controller(facts: HostFacts, target: Target) -> Opinion:
     """Compare what was asked for with the PCI functions of the host."""
@@ -39,7 +39,7 @@ def one_controller(facts: HostFacts, target: Target) -> Opinion:
     title="The controller can be reset between owners",
     why="Without a reset the next owner finds the controller as the last one left it: the second start of a guest may fail.",
     remedy="put the card behind a root port, where the bus can be reset; otherwise power the host off between runs",
-    source="field-notes.md 15, 16, 18; QubesOS#3262, #4853, dasharo-issues#411",
+    source="QubesOS/qubes-issues#3262, QubesOS/qubes-issues#4853, Dasharo/dasharo-issues#411",
 )
 def reset_method(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:
     """Look at reset_method; the file ``reset`` alone exists for any method and only counts on kernels before 5.15."""

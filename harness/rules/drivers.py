@@ -16,7 +16,7 @@ _PASSING_DRIVERS = {"vfio-pci", "pci-stub"}
     title="The driver vfio-pci is available",
     why="It is the driver by which QEMU receives a PCI function.",
     remedy="install the kernel's extra modules (Ubuntu: linux-modules-extra-..., Fedora: kernel-modules)",
-    source="field-notes.md 26; gpu-passthrough#3",
+    source="clayfreeman/gpu-passthrough#3",
 )
 def vfio_pci(facts: HostFacts, _: Target) -> Opinion:
     """Tell where the driver is."""
@@ -39,7 +39,7 @@ def vfio_pci(facts: HostFacts, _: Target) -> Opinion:
     title="VFIO is not switched to work without an IOMMU",
     why="enable_unsafe_noiommu_mode passes devices with no protection of memory at all, so that a pass would mean nothing.",
     remedy=f"write N to {_NO_IOMMU}, and remove the option from /etc/modprobe.d",
-    source="field-notes.md 5; kata-containers#12684",
+    source="kata-containers/kata-containers#12684",
 )
 def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     """Look at the module's parameter."""
@@ -53,7 +53,7 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     title="The controller's present driver is known",
     why="It is the driver that the controller is given back to; its name differs from board to board and from its module's.",
     remedy="unbind the controller and let its own driver take it: `echo ADDRESS > /sys/bus/pci/drivers_probe`",
-    source="field-notes.md 22; QubesOS#5713, dracut-ng#2491",
+    source="QubesOS/qubes-issues#5713, dracut-ng/dracut#2491",
 )
 def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:
     """Tell the driver in sysfs; one that is already the passing driver was left behind by somebody."""

@@ -18,7 +18,7 @@ _DIRECT, _RELAXABLE = "direct", "direct-relaxable"
     title="The controller's IOMMU group holds nothing foreign",
     why="A group is passed as a whole: every other device in it would leave the host too.",
     remedy="move the card to another slot, best one directly on the processor; [allow] siblings if a human accepts the loss",
-    source="field-notes.md 10, 11, 30; vmra1n#4, vga-passthrough#34, PVE-Tools-9#98",
+    source="foxlet/vmra1n#4, 64kramsystem/vga-passthrough#34, PVE-Tools/PVE-Tools-9#98",
 )
 def group_members(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
     """Look for members that are neither the controller nor a bridge."""
@@ -50,7 +50,7 @@ def group_members(facts: HostFacts, target: Target, controller: PciDevice) -> Op
     title="The groups are those of the hardware",
     why="pcie_acs_override= (a patch) splits groups that the hardware does not separate: the isolation is a claim.",
     remedy="",
-    source="field-notes.md 9; eve#5969, open-gpu-server#44",
+    source="lf-edge/eve#5969, Quansight/open-gpu-server#44",
 )
 def acs_override(facts: HostFacts, _: Target) -> Opinion:
     """Look for the argument; a kernel without the patch ignores it, which its log would not say."""
@@ -69,7 +69,7 @@ def acs_override(facts: HostFacts, _: Target) -> Opinion:
     title="Firmware keeps no memory mapped for the controller's group",
     why="Linux refuses to give a device with a reserved region of type direct (an RMRR) to a guest, when that starts.",
     remedy="switch off legacy USB support (USB keyboard emulation) in the firmware's setup, or update the firmware",
-    source="field-notes.md 8; harvester#7340, #8702, QubesOS#2530",
+    source="harvester/harvester#7340, harvester/harvester#8702, QubesOS/qubes-issues#2530",
 )
 def reserved_regions(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Judge the regions by their type; msi and reserved ones are in every group."""

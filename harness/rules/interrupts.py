@@ -18,7 +18,7 @@ _LOG_LINES_SHOWN = 5
     title="Interrupts are remapped",
     why="Without it VFIO refuses a device, unless allow_unsafe_interrupts (never set by us) admits forged interrupts.",
     remedy="enable interrupt remapping (or x2APIC) in the firmware's setup, remove the kernel argument intremap=off",
-    source="field-notes.md 4, 5, 6; MrChromebox/firmware#458, nixpkgs#6264, ghaf#103",
+    source="MrChromebox/firmware#458, NixOS/nixpkgs#6264, tiiuae/ghaf#103",
 )
 def interrupt_remapping(facts: HostFacts, _: Target) -> Opinion:
     """Judge by the chips in /proc/interrupts; the log decides only where they do not."""

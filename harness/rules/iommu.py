@@ -25,7 +25,7 @@ _PASSTHROUGH = (("iommu", "pt"), ("iommu.passthrough", "1"))
     title="The firmware describes an IOMMU in a sound ACPI table (DMAR or IVRS)",
     why="The kernel finds the IOMMU only by this table; firmware leaves it out when VT-d or AMD-Vi is switched off.",
     remedy="enable VT-d (Intel) or IOMMU/AMD-Vi (AMD) in the firmware's setup; update the firmware if there is no such setting",
-    source="field-notes.md 1, 7, 12",
+    source="Dasharo/dasharo-issues#14, QubesOS/qubes-issues#10931, openshift/sriov-network-operator#498",
 )
 def acpi_table(facts: HostFacts, _: Target) -> Opinion:
     """Look for either table and its checksum."""
@@ -50,7 +50,7 @@ def acpi_table(facts: HostFacts, _: Target) -> Opinion:
     title="DMA remapping is in use",
     why="Without it a device that is given to a guest could reach all memory, and VFIO refuses to pass it.",
     remedy="enable the IOMMU in the firmware's setup and by kernel argument (ACP001, IOM002)",
-    source="field-notes.md 2, 3; dasharo-issues#14, macOS-Simple-KVM#143, fwupd#2093",
+    source="foxlet/macOS-Simple-KVM#143, fwupd/fwupd#2093, Dasharo/dasharo-issues#14",
 )
 def dma_remapping(facts: HostFacts, _: Target) -> Opinion:
     """Ask for units and filled groups."""
@@ -73,7 +73,7 @@ def dma_remapping(facts: HostFacts, _: Target) -> Opinion:
     title="The kernel's arguments let it use the IOMMU",
     why="Most kernels use Intel's IOMMU only with intel_iommu=on; AMD's is used unless it is switched off.",
     remedy="",
-    source="field-notes.md 2; macOS-Simple-KVM#143",
+    source="foxlet/macOS-Simple-KVM#143",
 )
 def kernel_argument(facts: HostFacts, _: Target) -> Opinion:
     """Compare the command line with the IOMMU's maker."""

@@ -16,7 +16,7 @@ _USE_SOURCES = "/proc/self/mountinfo, /proc/swaps, /sys/class/block/*/holders, /
     title="The host uses no disk on the controller",
     why="A disk that is mounted, swapped to or part of an array would vanish under the host, with its data.",
     remedy="move the disk to another controller, or unmount it (swapoff, stop the array); a root disk must move",
-    source="field-notes.md 30; PVE-Tools-9#98, macOS-Simple-KVM#373",
+    source="PVE-Tools/PVE-Tools-9#98, foxlet/macOS-Simple-KVM#373",
 )
 def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Look for uses of the disks behind the controller."""
@@ -39,7 +39,7 @@ def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     title="The way to the host does not go through the controller",
     why="With the network interface that carries the session, the session is lost and nobody can undo the bind.",
     remedy="connect to the host through another interface, or work at its own console",
-    source="field-notes.md 30; cosminmocan#3",
+    source="foxlet/macOS-Simple-KVM#373",
 )
 def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Look for interfaces behind the controller that carry the session or the only way out."""
@@ -73,7 +73,7 @@ def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     title="No keyboard of the host is on the controller",
     why="With its last keyboard a host without network can no longer be operated.",
     remedy="",
-    source="field-notes.md 30",
+    source="foxlet/macOS-Simple-KVM#373",
 )
 def keyboards(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Name the keyboards on the controller: worth knowing, no reason to stop while the session goes another way."""

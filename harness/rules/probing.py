@@ -12,7 +12,7 @@ from harness.rules.rule import Opinion, Target, host_rule
     title="The host answered everything that was asked",
     why="What could not be read is unknown: a pass that rests on silence is none.",
     remedy="run as root; if a read does not end, look for a hung device in dmesg before anything else",
-    source="field-notes.md 12, 21",
+    source="openshift/sriov-network-operator#498, pop-os/linux#307",
 )
 def answers(facts: HostFacts, _: Target) -> Opinion:
     """Name the gaps: what was cut off makes the photograph unsafe, what was denied has its own rules where it matters."""
@@ -31,7 +31,7 @@ def answers(facts: HostFacts, _: Target) -> Opinion:
     title="The kernel is not locked down",
     why="Lockdown (Secure Boot) blocks some tools, but neither VFIO nor this suite, which use plain sysfs.",
     remedy="",
-    source="field-notes.md 36; house.md: lockdown is information only",
+    source="intel/pf-bb-config#1, pop-os/system76-scheduler#50",
 )
 def lockdown(facts: HostFacts, _: Target) -> Opinion:
     """Tell the state of lockdown."""

@@ -12,7 +12,7 @@ from harness.rules.rule import Opinion, Target, host_rule
     title="The processor has hardware virtualization (vmx or svm)",
     why="Without it KVM cannot run a guest; the guest is emulated, which is slow but still shows whether the passthrough works.",
     remedy="enable Intel VT-x or AMD SVM in the firmware's setup; on a virtual board give its processor the flag (-cpu max)",
-    source="house.md, table of verdicts",
+    source="cloud-hypervisor/cloud-hypervisor#5805",
 )
 def virtualization_flag(facts: HostFacts, _: Target) -> Opinion:
     """Look for the flag in /proc/cpuinfo."""
@@ -32,7 +32,7 @@ def virtualization_flag(facts: HostFacts, _: Target) -> Opinion:
     title="/dev/kvm can be opened",
     why="QEMU runs the guest on the processor only through /dev/kvm. That it works too is shown by the guest's boot.",
     remedy="load kvm_intel or kvm_amd (`modprobe kvm_amd`), and let the user into the group kvm",
-    source="virtual-bench.md: /dev/kvm that exists and lies",
+    source="Linux, Documentation/virt/kvm/api.rst",
 )
 def kvm_device(facts: HostFacts, _: Target) -> Opinion:
     """Look for the node and the right to open it."""
@@ -51,7 +51,7 @@ def kvm_device(facts: HostFacts, _: Target) -> Opinion:
     title="QEMU is installed on the host",
     why="The guest that receives the controller is a QEMU on the host.",
     remedy="install QEMU for x86 on the host (Debian: qemu-system-x86, Fedora: qemu-kvm)",
-    source="house.md: a machine is a QEMU on a transport",
+    source="QEMU, docs/system/invocation",
 )
 def qemu(facts: HostFacts, _: Target) -> Opinion:
     """Look for what QEMU says of its version; its absence says nothing about the board."""
