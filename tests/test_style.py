@@ -54,7 +54,7 @@ def find_tests_without_sentence(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             text = ast.get_docstring(node) or ""
-            if not re.match(r"[A-Z0-9/`].*[.!?]", text, re.DOTALL):
+            if not re.match(r"\S.*[.!?]", text, re.DOTALL):
                 yield f"{node.name} (line {node.lineno}) has no sentence that says what holds"
 
 
