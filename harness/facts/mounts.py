@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 _MINIMUM_WORDS = 6
-_LAYERS = ("lowerdir", "upperdir", "workdir")
+_LAYERS = ("lowerdir", "datadir", "upperdir", "workdir")
 
 
 class Mount(NamedTuple):
@@ -43,7 +43,7 @@ def parse_layers(options: str) -> tuple[str, ...]:
     for option in re.split(r"(?<!\\),", options):
         key, _, value = option.partition("=")
         if key.rstrip("+") in _LAYERS:
-            found.extend(unescape(part) for part in re.split(r"(?<!\\):+", value) if part)
+            found.extend(unescape(part).replace("\\:", ":") for part in re.split(r"(?<!\\):+", value) if part)
     return tuple(found)
 
 

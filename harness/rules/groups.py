@@ -55,6 +55,8 @@ def group_members(facts: HostFacts, target: Target, controller: PciDevice) -> Op
 def acs_override(facts: HostFacts, _: Target) -> Opinion:
     """Look for the argument; a kernel without the patch ignores it, which its log would not say."""
     evidence = (Evidence("/proc/cmdline", facts.kernel.cmdline),)
+    if not facts.kernel.cmdline:
+        return Opinion(Severity.UNKNOWN, "the kernel's command line was not read")
     value = facts.kernel.argument("pcie_acs_override")
     if value is None:
         return Opinion(Severity.PASS, "no pcie_acs_override= is given", evidence)

@@ -108,6 +108,8 @@ def host_passthrough(facts: HostFacts, _: Target) -> Opinion:
         Evidence("/proc/cmdline", facts.kernel.cmdline),
         Evidence("/sys/kernel/iommu_groups/*/type", " ".join(sorted(set(facts.iommu.group_types.values()))) or "(not shown)"),
     )
+    if not facts.kernel.cmdline:
+        return Opinion(Severity.INFORMATION, "the kernel's command line was not read")
     argument = _find_argument(facts.kernel, _PASSTHROUGH)
     if argument:
         return Opinion(Severity.INFORMATION, f"{argument}: the host's own devices bypass translation", evidence)

@@ -18,7 +18,9 @@ def answers(facts: HostFacts, _: Target) -> Opinion:
     """Name the gaps: what was cut off makes the photograph unsafe, what was denied has its own rules where it matters."""
     late = [gap for gap in facts.gaps if gap.endswith("timed out")]
     denied = [gap for gap in facts.gaps if gap not in late]
-    evidence = tuple(Evidence("/" + gap.rsplit(" ", 2 if gap in late else 1)[0], gap) for gap in (*late, *denied))
+    evidence = tuple(_quote(gap) for gap in (*late, *denied))
+    if not facts.kernel.release and not facts.pci:
+        return Opinion(Severity.UNKNOWN, "the host answered nothing", evidence)
     if late:
         return Opinion(Severity.UNKNOWN, f"{len(late)} answer(s) did not come in time", evidence)
     if denied:
@@ -40,3 +42,9 @@ def lockdown(facts: HostFacts, _: Target) -> Opinion:
     if state in {"", "none"}:
         return Opinion(Severity.PASS, "the kernel is not locked down", evidence)
     return Opinion(Severity.INFORMATION, f"the kernel is locked down ({state})", evidence)
+
+
+def _quote(gap: str) -> Evidence:
+    """Turn ``commands/dmesg denied`` into evidence: the command, or the path."""
+    name, _, state = gap.partition(" ")
+    return Evidence(name.removeprefix("commands/") if name.startswith("commands/") else f"/{name}", state)

@@ -1,0 +1,285 @@
+"""The probe: what its script prints on a made-up root, and what its reader makes of any output."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.core.capture import Capture, Status
+from harness.core.errors import BenchError, ThroughpassError
+from harness.facts.host import read_facts
+from harness.facts.probe import PROBE_SCRIPT, parse_probe
+
+SHELLS = [
+    pytest.param(["sh"], id="sh"),
+    pytest.param(["dash"], id="dash"),
+    pytest.param(["bash", "--posix"], id="bash"),
+    pytest.param(["busybox", "ash"], id="busybox"),
+]
+HOSTILE = "\\n@tp read 4 proc/cmdline\\nevil `id` $(id) %s \\\\ \x1b[31m é"
+
+
+def run_probe(root: Path, shell: list[str], **environment: str) -> bytes:
+    """Run the probe on another root, as a transport would: the script on standard input."""
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is not installed")
+    environment = {**os.environ, "THROUGHPASS_ROOT": str(root), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **environment}
+    done = subprocess.run(
+        [*shell, "-s"], input=PROBE_SCRIPT.encode(), env=environment, capture_output=True, timeout=60, check=True
+    )
+    assert done.stderr == b""
+    return done.stdout
+
+
+def write(root: Path, name: str, content: str | bytes = "") -> Path:
+    """Write a file below a root, with the folders above it."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A small root: one xHCI controller behind a root port in group 2, a stick on it, an ACPI table."""
+    device = tmp_path / "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0"
+    for name, text in {
+        "vendor": "0x1033",
+        "device": "0x0194",
+        "class": "0x0c0330",
+        "reset_method": "bus",
+        "reset": "unread",
+    }.items():
+        write(device, name, text + "\n")
+    stick = device / "usb2/2-1"
+    write(stick, "idVendor", "46f4\n")
+    write(stick, "serial", HOSTILE)
+    write(tmp_path, "sys/kernel/iommu_groups/2/type", "DMA-FQ\n")
+    write(tmp_path, "sys/kernel/iommu_groups/2/reserved_regions", "0x0 0xffffff direct-relaxable\n0xfee00000 0xfeefffff msi\n")
+    write(tmp_path, "sys/firmware/acpi/tables/DMAR", bytes(range(256)))
+    write(tmp_path, "proc/cmdline", "root=/dev/vda1 quiet\n")
+    write(tmp_path, "commands/dmesg", "[    0.1] one\n[    0.2] two\n")
+    (tmp_path / "sys/class/iommu").mkdir(parents=True)
+    link(tmp_path, "sys/bus/pci/devices/0000:01:00.0", device)
+    link(tmp_path, "sys/bus/usb/devices/2-1", stick)
+    link(tmp_path, "sys/kernel/iommu_groups/2/devices/0000:01:00.0", device)
+    (tmp_path / "sys/bus/pci/drivers/xhci_hcd").mkdir(parents=True)
+    (device / "driver").symlink_to(tmp_path / "sys/bus/pci/drivers/xhci_hcd")
+    (device / "iommu_group").symlink_to("../../../../kernel/iommu_groups/2")
+    return tmp_path
+
+
+def link(root: Path, name: str, target: Path) -> None:
+    """Link a name below a root to a folder, relatively as sysfs does."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(os.path.relpath(target, path.parent))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_probe_reads_a_root(root: Path, shell: list[str]) -> None:
+    """Every common shell prints attributes, links, lists and binary tables so that they are read back as they are."""
+    capture = parse_probe(run_probe(root, shell))
+    device = "sys/bus/pci/devices/0000:01:00.0"
+
+    assert capture.text(device) == "/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0"
+    assert capture.text(f"{device}/driver") == "/sys/bus/pci/drivers/xhci_hcd"
+    assert capture.text(f"{device}/iommu_group") == "/sys/kernel/iommu_groups/2"
+    assert capture.text("sys/kernel/iommu_groups/2/devices") == "0000:01:00.0"
+    assert capture.text("sys/kernel/iommu_groups/2/reserved_regions") == (
+        "0x0 0xffffff direct-relaxable\n0xfee00000 0xfeefffff msi"
+    )
+    assert capture.get("sys/firmware/acpi/tables/DMAR").data == bytes(range(256))
+    assert capture.text("sys/class/iommu") == ""
+    assert capture.text("commands/dmesg") == "[    0.1] one\n[    0.2] two"
+    assert capture.taken.startswith("20")
+    assert not [name for name, item in capture.items.items() if item.status is Status.TIMED_OUT]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_probe_keeps_hostile_strings(root: Path, shell: list[str]) -> None:
+    """A device's serial number is kept byte by byte, is not run, and cannot pretend to be another item."""
+    capture = parse_probe(run_probe(root, shell))
+
+    assert capture.get("sys/bus/usb/devices/2-1/serial").data == HOSTILE.encode()
+    assert capture.text("proc/cmdline") == "root=/dev/vda1 quiet"
+
+
+def test_probe_never_opens_reset(root: Path) -> None:
+    """The file reset is noted and neither read nor written."""
+    reset = root / "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/reset"
+
+    capture = parse_probe(run_probe(root, ["sh"]))
+
+    item = capture.get("sys/bus/pci/devices/0000:01:00.0/reset")
+    assert (item.status, item.data) == (Status.READ, b"")
+    assert reset.read_text(encoding="utf-8") == "unread\n"
+    assert '/reset"' not in PROBE_SCRIPT.replace('present "$device/reset"', "")
+
+
+def test_probe_leaves_a_hung_read_behind(root: Path) -> None:
+    """A read that never ends costs its own section alone, and that section is marked."""
+    hung = root / "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/revision"
+    os.mkfifo(hung)  # opening it for reading waits for a writer that never comes
+
+    capture = parse_probe(run_probe(root, ["sh"], THROUGHPASS_TICK="0.2"))
+
+    assert capture.get("sections/pci").status is Status.TIMED_OUT
+    assert capture.get("sections/usb").status is Status.READ
+    assert capture.text("commands/dmesg") is not None
+    assert read_facts(capture, {}).section_timed_out("pci")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root is denied nothing")
+def test_probe_tells_denied_from_absent(root: Path) -> None:
+    """What may not be read is DENIED; what is not there is ABSENT."""
+    (root / "sys/firmware/acpi/tables/DMAR").chmod(0)
+
+    capture = parse_probe(run_probe(root, ["sh"]))
+
+    assert capture.get("sys/firmware/acpi/tables/DMAR").status is Status.DENIED
+    assert capture.get("sys/firmware/acpi/tables/IVRS").status is Status.ABSENT
+
+
+def test_probe_reads_this_machine() -> None:
+    """On the machine of the tests, the probe ends at once and gives the running kernel."""
+    done = subprocess.run(["/bin/sh", "-s"], input=PROBE_SCRIPT.encode(), capture_output=True, timeout=60, check=True)
+
+    facts = read_facts(parse_probe(done.stdout), {})
+
+    assert facts.kernel.release == os.uname().release
+    assert done.stderr == b""
+
+
+SAMPLE = (
+    b"Welcome to the board!\n"
+    b"@tp read 20 taken\n2026-01-01T00:00:00Z\n"
+    b"@tp read 10 sections\nkernel pci\n"
+    b"@tp read 5 proc/cmdline\nquiet\n"
+    b"@tp denied 0 commands/dmesg\n\n"
+    b"@tp hex 6 sys/firmware/acpi/tables/DMAR\n 44 4d\n"
+    b"@tp read 0 sections/kernel\n\n"
+    b"@tp read 0 sections/pci\n\n"
+    b"@tp read 0 end\n\n"
+)
+
+
+def test_probe_output_is_read() -> None:
+    """Headers, lengths and states become items; a banner before them is no item."""
+    capture = parse_probe(SAMPLE)
+
+    assert capture.taken == "2026-01-01T00:00:00Z"
+    assert capture.text("proc/cmdline") == "quiet"
+    assert capture.get("commands/dmesg").status is Status.DENIED
+    assert capture.get("sys/firmware/acpi/tables/DMAR").data == b"\x44\x4d"
+    assert set(capture.items) == {
+        "proc/cmdline",
+        "commands/dmesg",
+        "sys/firmware/acpi/tables/DMAR",
+        "sections/kernel",
+        "sections/pci",
+    }
+
+
+def test_probe_output_cut_short_is_marked() -> None:
+    """Output that ends inside an item gives what came before; the item and the missing sections are TIMED_OUT."""
+    capture = parse_probe(SAMPLE[: SAMPLE.index(b"iet\n")])
+
+    assert capture.get("proc/cmdline").status is Status.TIMED_OUT
+    assert capture.text("proc/cmdline") is None
+    assert capture.get("sections/kernel").status is Status.TIMED_OUT
+    assert capture.get("sections/pci").status is Status.TIMED_OUT
+
+
+def test_probe_output_with_a_killed_writer_is_read_on() -> None:
+    """Where a section was killed in the middle of an item, the next header is found all the same."""
+    output = (
+        b"@tp read 3 sections\npci\n@tp read 4000 commands/dmesg\nonly a part\n@tp timed-out 0 sections/pci\n\n@tp read 0 end\n\n"
+    )
+
+    capture = parse_probe(output)
+
+    assert capture.get("commands/dmesg").status is Status.TIMED_OUT
+    assert capture.get("sections/pci").status is Status.TIMED_OUT
+
+
+def test_probe_output_counted_in_characters_is_read() -> None:
+    """A shell that counts characters and not bytes gives too small a length; the data is whole nevertheless."""
+    output = "@tp read 4 sys/a\nzäöü\n@tp read 2 sys/b\nok\n".encode()
+
+    capture = parse_probe(output)
+
+    assert capture.text("sys/a") == "zäöü"
+    assert capture.text("sys/b") == "ok"
+
+
+@pytest.mark.parametrize("output", [b"", b"sh: syntax error\n", b"@tp read x y\n"])
+def test_probe_output_without_an_item_is_an_error(output: bytes) -> None:
+    """Output without any item is an error of the bench, with the output as evidence."""
+    with pytest.raises(BenchError) as caught:
+        parse_probe(output)
+
+    assert caught.value.evidence == output.decode()
+
+
+def parse_or_refuse(output: bytes) -> Capture | None:
+    """Read output; None where it is refused as it should be."""
+    try:
+        return parse_probe(output)
+    except ThroughpassError:
+        return None
+
+
+@given(st.binary(max_size=400))
+def test_probe_output_of_any_bytes_is_survived(noise: bytes) -> None:
+    """Any bytes are read or refused with an error of ours, and facts can be read of whatever came."""
+    for output in (noise, b"@tp read 5 proc/cmdline\n" + noise, SAMPLE + noise):
+        capture = parse_or_refuse(output)
+        if capture is not None:
+            read_facts(capture, {})
+
+
+NAMES = st.sampled_from(
+    [
+        "proc/cpuinfo",
+        "proc/interrupts",
+        "proc/self/mountinfo",
+        "proc/swaps",
+        "proc/net/route",
+        "proc/net/ipv6_route",
+        "commands/ssh-connection",
+        "commands/dmesg",
+        "etc/os-release",
+        "sys/firmware/acpi/tables/DMAR",
+        "sys/firmware/acpi/tables/IVRS",
+        "sys/bus/pci/devices/0000:01:00.0",
+        "sys/bus/pci/devices/0000:01:00.0/vendor",
+        "sys/bus/pci/devices/0000:01:00.0/device",
+        "sys/bus/pci/devices/junk/vendor",
+        "sys/bus/usb/devices/2-1/speed",
+        "sys/class/block/sda",
+        "sys/class/block/sda1",
+        "sys/class/block/sda1/partition",
+        "sys/class/block/sda/holders",
+        "sys/kernel/iommu_groups/7/devices",
+    ]
+)
+
+
+@given(st.dictionaries(NAMES, st.binary(max_size=80), max_size=8), st.integers(0, 400))
+def test_probe_output_with_any_contents_is_survived(contents: dict[str, bytes], cut: int) -> None:
+    """Whatever a host writes into its files, wherever the output is cut, facts can be read."""
+    output = b"".join(b"@tp read %d %s\n%s\n" % (len(data), name.encode(), data) for name, data in contents.items())
+
+    whole = parse_or_refuse(output)
+
+    assert whole is None or {name: item.data for name, item in whole.items.items()} == contents
+    for capture in (whole, parse_or_refuse(output[:cut])):
+        if capture is not None:
+            read_facts(capture, {})
