@@ -30,7 +30,9 @@ show usbfs_memory_mb /sys/module/usbcore/parameters/usbfs_memory_mb
 class Arm(Protocol):
     """One way. ``attach`` starts from the base state (controller with its own driver on the host), ``detach`` restores it."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Return the arm's name in plans, series and judgements."""
 
     def attach(self) -> tuple[Transport, str]:
         """Bring the disk to where it is measured; return that system and the device node there."""

@@ -1,0 +1,46 @@
+"""Stage 5: how fast each way is. Performance holds no limits: it gives series, and a comparison with its interval."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.run import BenchRun
+from fixtures.storage import NO_STICK, Stick
+from harness.core.errors import BlockedError
+from harness.core.judgement import Call, Judgement
+
+_UNDECIDED = {Call.INCONCLUSIVE, Call.NOT_JUDGED}
+
+
+def test_arms_measured(run: BenchRun, found_stick: Stick | None, request: pytest.FixtureRequest) -> None:
+    """Every way to the stick was measured in every block: on the host, through PCI passthrough, through USB passthrough."""
+    if found_stick is None:
+        run.condition(f"throughput was not measured: {NO_STICK}", "put a stick on the controller")
+        return
+    measured = request.getfixturevalue("measured")
+    for series in measured:
+        rates = " ".join(f"{rate:.0f}" for rate in series.rates_mib_s)
+        run.note(f"{series.cell}, {series.arm}", f"{rates} MiB/s; {series.confounders}")
+
+    assert len({len(series.samples) for series in measured}) == 1
+
+
+def test_comparison(run: BenchRun, found_stick: Stick | None, request: pytest.FixtureRequest) -> None:
+    """PCI passthrough against USB-level passthrough: the ratio is known with its interval."""
+    if found_stick is None:
+        pytest.skip(NO_STICK)
+    request.getfixturevalue("measured")
+    judgement = primary_judgement(run)
+    run.note(f"{judgement.arm} against {judgement.base}", f"{judgement.sentence}\n{judgement.method}")
+    if judgement.call in _UNDECIDED:
+        run.condition(
+            f"speed was not judged: {judgement.sentence}", "run the profile quick or standard; more blocks narrow the interval"
+        )
+
+
+def primary_judgement(run: BenchRun) -> Judgement:
+    """Return the judgement in the primary cell."""
+    found = [judgement for judgement in run.judgements if judgement.primary]
+    if not found:
+        raise BlockedError("there is nothing to compare: no block was measured in full")
+    return found[0]
