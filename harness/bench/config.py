@@ -129,7 +129,7 @@ def load_bench(name_or_path: str) -> BenchConfig:
     """Read and check a bench file; raise UsageError that names the key, the value and what is allowed."""
     path = find_bench_file(name_or_path)
     try:
-        return parse_bench(path.read_text(encoding="utf-8"), str(path))
+        return _with_identity_beside(parse_bench(path.read_text(encoding="utf-8"), str(path)), path)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the bench file {path} cannot be read: {error}") from error
 
@@ -146,6 +146,14 @@ def parse_bench(text: str, name: str) -> BenchConfig:
         raise UsageError(f"{name}: {_explain(str(error), document)}") from error
     _check_consistency(config, name)
     return config
+
+
+def _with_identity_beside(config: BenchConfig, path: Path) -> BenchConfig:
+    """Return the configuration with host.identity as a whole path: it is relative to the bench file."""
+    if config.host is None or not config.host.identity:
+        return config
+    identity = path.parent.resolve() / Path(config.host.identity).expanduser()
+    return msgspec.structs.replace(config, host=msgspec.structs.replace(config.host, identity=str(identity)))
 
 
 def shipped_benches() -> list[Path]:

@@ -61,6 +61,7 @@ class VirtualBench:
             files = {stick.id: stick_file(stick, scratch) for stick in self.board.stick if not self._is_root(stick)}
             spec = board_spec(self.config.name, self.board, image, files, accelerator)
             progress(f"booting the board {self.config.name} ({accelerator})")
+            deadline = Deadline.after(deadline.length_s, deadline.purpose)  # neither a lock nor an image is the board's fault
             self._machine = stack.enter_context(start_machine(spec, LocalTransport(), logs, deadline))
             stack.callback(setattr, self, "_machine", None)
             yield self._host(accelerator)
@@ -70,6 +71,10 @@ class VirtualBench:
         wanted = self.config.storage.serial
         found = [stick for stick in self.board.stick if not self._is_root(stick) and wanted in {"", stick.serial}]
         return found[0] if found else None
+
+    def loose_sticks(self) -> list[StickSection]:
+        """Return the sticks that are not plugged in when the board starts."""
+        return [stick for stick in self.board.stick if not stick.plugged and not self._is_root(stick)]
 
     def plug(self, stick: StickSection) -> None:
         """Plug a stick into its card."""

@@ -76,7 +76,12 @@ def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline:
         connection = stack.enter_context(transport.connect(access.port, deadline))
         ssh = stack.enter_context(
             open_ssh(
-                connection, name=spec.name, user="root", key=access.client_key.key, host_key=access.host_key, deadline=deadline
+                connection,
+                name=spec.name,
+                user="root",
+                keys=[access.client_key.key],
+                host_keys=[access.host_key],
+                deadline=deadline,
             )
         )
         yield Machine(spec, argv, process, console, qmp, ssh, access)

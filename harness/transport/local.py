@@ -35,6 +35,10 @@ class LocalProcess:
         except subprocess.TimeoutExpired:
             return None
 
+    def join(self) -> int:
+        """Return the exit status, however long it takes."""
+        return self._child.wait()
+
     def wait(self, deadline: Deadline) -> int:
         """Return the exit status; raise DeadlineError if it does not come in time."""
         status = self.try_wait(deadline.left_s)

@@ -47,6 +47,9 @@ class Process(Protocol):
     def wait(self, deadline: Deadline) -> int:
         """Return the exit status; raise DeadlineError if it does not come in time."""
 
+    def join(self) -> int:
+        """Return the exit status, however long it takes: for whoever holds a process on behalf of others."""
+
     def kill(self) -> None:
         """End the process now; returns at once."""
 

@@ -7,14 +7,15 @@ import select
 import shlex
 import socket
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
 import paramiko
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, HostLostError
+from harness.transport.identity import SSH_PORT, client_keys, expected_host_keys, fingerprint
 from harness.transport.protocol import (
     COMMAND_TIMEOUT_S,
     Listener,
@@ -27,6 +28,11 @@ from harness.transport.protocol import (
 from harness.transport.relay import READY, relay_argv
 
 _CHUNK = 65536
+_SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+"""Key types whose algorithms in the handshake have other names."""
+
+KILLED = 255
+"""The exit status of a command that a signal ended: paramiko does not tell which."""
 
 
 class SshTransport:
@@ -82,6 +88,28 @@ class SshTransport:
         finally:
             channel.close()
 
+    @contextmanager
+    def session(self) -> Iterator[paramiko.Channel]:
+        """Hold a bare session channel, for what needs a terminal or streams."""
+        limit = Deadline.after(COMMAND_TIMEOUT_S, f"opening a channel to {self.name}")
+        with self._lost_means("when a session was to be opened"):
+            channel = self._connection.open_session(timeout=limit.left_s)
+        try:
+            yield channel
+        except (paramiko.SSHException, EOFError) as error:  # not OSError: our own streams may break as well
+            raise HostLostError(f"the SSH connection to {self.name} failed: {str(error) or type(error).__name__}") from error
+        finally:
+            channel.close()
+
+    def run_fed(self, command: str, feed: Callable[[Callable[[bytes], None]], None], deadline: Deadline) -> Result:
+        """Run a command whose standard input ``feed`` writes, piece by piece; it is too much to hold in memory."""
+        with self._lost_means("while data were sent"), self._channel(deadline) as channel:
+            channel.exec_command(command)
+            sender = threading.Thread(target=_send_fed, args=(channel, feed), daemon=True)
+            sender.start()
+            stdout, stderr = _read_both(channel, deadline)
+            return Result(self.name, command, _status(channel, deadline), stdout, stderr)
+
     @property
     def alive(self) -> bool:
         """Return whether the connection stands."""
@@ -133,6 +161,10 @@ class SshProcess:
         self._pump.join(1.0)
         return self._channel.recv_exit_status()
 
+    def join(self) -> int:
+        """Return the exit status, however long it takes; -1 if the connection ended."""
+        return self._channel.recv_exit_status()
+
     def kill(self) -> None:
         """End the process now: the end of its standard input tells its wrapper."""
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
@@ -178,21 +210,26 @@ class SshListener:
 
 
 def connect_ssh(
-    connection: SocketLike, *, name: str, user: str, key: paramiko.PKey, host_key: str, deadline: Deadline
+    connection: SocketLike,
+    *,
+    name: str,
+    user: str,
+    keys: Sequence[paramiko.PKey],
+    host_keys: Sequence[str],
+    deadline: Deadline,
 ) -> SshTransport:
     """Authenticate over an open connection to a host whose key is known.
 
-    ``host_key`` is a public key line ("ssh-ed25519 AAAA..."); any other key is refused, never learned.
+    ``host_keys`` are public key lines ("ssh-ed25519 AAAA..."); any other key is refused, never learned.
     Raises HostLostError where the connection or the authentication fails.
     """
     transport = paramiko.Transport(connection)  # type: ignore[arg-type] # a Channel serves as a socket
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = max(1.0, deadline.left_s)
     try:
+        _ask_for(transport, host_keys)
         transport.start_client(timeout=deadline.left_s)
-        presented = f"{transport.get_remote_server_key().get_name()} {transport.get_remote_server_key().get_base64()}"
-        if presented.split() != host_key.split()[:2]:
-            raise HostLostError(f"{name} presented another SSH host key than the one that is pinned: not connecting")
-        transport.auth_publickey(user, key)
+        _require_known(transport.get_remote_server_key(), host_keys, name)
+        _log_in(transport, user, keys, name)
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
         raise HostLostError(f"no SSH connection to {name}: {str(error) or type(error).__name__}") from error
@@ -204,20 +241,83 @@ def connect_ssh(
 
 @contextmanager
 def open_ssh(
-    connection: SocketLike, *, name: str, user: str, key: paramiko.PKey, host_key: str, deadline: Deadline
+    connection: SocketLike,
+    *,
+    name: str,
+    user: str,
+    keys: Sequence[paramiko.PKey],
+    host_keys: Sequence[str],
+    deadline: Deadline,
 ) -> Iterator[SshTransport]:
     """Hold an SSH connection for as long as the context lasts."""
-    transport = connect_ssh(connection, name=name, user=user, key=key, host_key=host_key, deadline=deadline)
+    transport = connect_ssh(connection, name=name, user=user, keys=keys, host_keys=host_keys, deadline=deadline)
     try:
         yield transport
     finally:
         transport._connection.close()  # noqa: SLF001 (made three lines above)
 
 
+@contextmanager
+def open_tcp_ssh(
+    address: str, port: int, *, user: str, identity: Path | None, host_key: str, deadline: Deadline
+) -> Iterator[SshTransport]:
+    """Hold an SSH connection to a host by its address; see client_keys and expected_host_keys for the two empty values."""
+    name = f"{user}@{address}" + (f":{port}" if port != SSH_PORT else "")
+    host_keys = expected_host_keys(address, port, host_key)
+    with ExitStack() as stack:
+        keys = stack.enter_context(client_keys(identity))
+        try:
+            connection = stack.enter_context(socket.create_connection((address, port), timeout=deadline.left_s))
+        except OSError as error:
+            raise HostLostError(f"{address} cannot be reached at port {port}: {error.strerror or error}") from error
+        yield stack.enter_context(open_ssh(connection, name=name, user=user, keys=keys, host_keys=host_keys, deadline=deadline))
+
+
+def _ask_for(transport: paramiko.Transport, host_keys: Sequence[str]) -> None:
+    """Let the host present a key of a type that we know; it may have several."""
+    options = transport.get_security_options()
+    wanted = {kind for line in host_keys for kind in _SIGNATURES.get(line.split()[0], (line.split()[0],))}
+    options.key_types = [kind for kind in options.key_types if kind in wanted] or options.key_types
+
+
+def _require_known(presented: paramiko.PKey, host_keys: Sequence[str], name: str) -> None:
+    if f"{presented.get_name()} {presented.get_base64()}" in {" ".join(line.split()[:2]) for line in host_keys}:
+        return
+    raise HostLostError(
+        f"{name} presented another SSH host key ({fingerprint(presented)}) than the one that is known: not connecting",
+        remedy="find out why it changed; if the host was installed anew, replace its key in known_hosts or host.host_key",
+    )
+
+
+def _log_in(transport: paramiko.Transport, user: str, keys: Sequence[paramiko.PKey], name: str) -> None:
+    """Try each key in turn."""
+    for key in keys:
+        try:
+            if further := transport.auth_publickey(user, key):
+                raise HostLostError(f"{name} wants more than a key: {', '.join(further)}")
+        except paramiko.AuthenticationException as error:
+            if not transport.is_active():
+                raise EOFError(f"it closed the connection when a key was offered ({error})") from error
+            continue
+        return
+    raise HostLostError(
+        f"{name} accepts none of the keys that were offered: {', '.join(map(fingerprint, keys))}",
+        remedy=f"add the public key to ~{user}/.ssh/authorized_keys there",
+    )
+
+
 def _send_all(channel: paramiko.Channel, data: bytes) -> None:
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # the command may end before it has read all
         channel.sendall(data)
         channel.shutdown_write()
+
+
+def _send_fed(channel: paramiko.Channel, feed: Callable[[Callable[[bytes], None]], None]) -> None:
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        try:
+            feed(channel.sendall)
+        finally:  # the command on the host finds out by itself if that was not all
+            channel.shutdown_write()
 
 
 def _read_both(channel: paramiko.Channel, deadline: Deadline) -> tuple[bytes, bytes]:
@@ -250,9 +350,11 @@ def _status(channel: paramiko.Channel, deadline: Deadline) -> int:
     if not channel.status_event.wait(deadline.left_s):
         raise deadline.error()
     status = channel.recv_exit_status()
-    if status < 0:
-        raise EOFError("the connection ended before the command's exit status came")
-    return status
+    if status >= 0:
+        return status
+    if channel.eof_received:  # the host closed it properly, without a status
+        return KILLED
+    raise EOFError("the connection ended before the command's exit status came")
 
 
 def _pump(channel: paramiko.Channel, peer: socket.socket) -> None:

@@ -1,0 +1,12 @@
+"""From a bench file to the bench it describes."""
+
+from __future__ import annotations
+
+from harness.bench.config import BenchConfig
+from harness.bench.real import RealBench
+from harness.bench.virtual import VirtualBench
+
+
+def make_bench(config: BenchConfig) -> VirtualBench | RealBench:
+    """Return the bench of a bench file; nothing is started or reached yet."""
+    return VirtualBench(config) if config.kind == "virtual" else RealBench(config)

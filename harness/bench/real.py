@@ -1,0 +1,97 @@
+"""A bench that exists: this machine, or a host that is reached by SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from harness.bench.cache import Progress, locked
+from harness.bench.config import BenchConfig, HostSection, StickSection
+from harness.bench.delivery import deliver
+from harness.bench.host import Host
+from harness.bench.images import require_image
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError, UsageError
+from harness.machine.guest import GuestFiles
+from harness.transport.local import LocalTransport
+from harness.transport.protocol import Transport, check, succeeds
+from harness.transport.ssh import SshTransport, open_tcp_ssh
+
+GUEST_IMAGE = "debian13"
+"""What guests boot on every host: the runner's, never taken from the host's own file system."""
+
+
+class RealBench:
+    """A host that is there already. Nothing of it is started, and nothing but a folder of guest files stays on it."""
+
+    def __init__(self, config: BenchConfig) -> None:
+        self.config = config
+        self.host = config.host or HostSection(address="localhost")
+
+    @property
+    def can_plug(self) -> bool:
+        """Return False: a real stick needs a hand."""
+        return False
+
+    @contextmanager
+    def open(self, logs: Path, deadline: Deadline, progress: Progress) -> Iterator[Host]:  # noqa: ARG002 (nothing boots here)
+        """Reach the host and hold the connection; one run at a time uses a bench of that name."""
+        busy = f"another run holds the bench {self.config.name}"
+        with ExitStack() as stack:
+            stack.enter_context(locked(f"bench-{self.config.name}", wait=True, busy=busy, progress=progress))
+            deadline = Deadline.after(deadline.length_s, deadline.purpose)  # waiting for another run is not the host's fault
+            transport: Transport
+            if self.config.kind == "local":
+                transport = LocalTransport()
+                guest_files = partial(files_in_place, progress)
+            else:
+                transport = stack.enter_context(self._connection(deadline, progress))
+                guest_files = partial(delivered_files, transport, self.host.workdir, progress)
+            require_root(transport)
+            yield Host(transport, self.host.qemu, emulated=is_emulated(transport), guest_files=guest_files)
+
+    def find_stick(self) -> StickSection | None:
+        """Return None: what is plugged in, and what it holds, is not known."""
+        return None
+
+    def plug(self, stick: StickSection) -> None:
+        """Raise BenchError."""
+        raise BenchError(f"the stick {stick.id} of {self.config.name} is real: it is plugged in by hand")
+
+    def unplug(self, stick: StickSection) -> None:
+        """Raise BenchError."""
+        raise BenchError(f"the stick {stick.id} of {self.config.name} is real: it is pulled out by hand")
+
+    def _connection(self, deadline: Deadline, progress: Progress) -> AbstractContextManager[SshTransport]:
+        host = self.host
+        progress(f"connecting to {host.user}@{host.address}, port {host.port}")
+        identity = Path(host.identity) if host.identity else None
+        return open_tcp_ssh(host.address, host.port, user=host.user, identity=identity, host_key=host.host_key, deadline=deadline)
+
+
+def require_root(transport: Transport) -> None:
+    """Raise UsageError unless commands run as root: drivers are bound and guests given devices by root alone, so far."""
+    if check(transport, "id -u").text != "0":
+        raise UsageError(
+            f"commands on {transport.name} do not run as root, which binding a driver needs (other users are not supported yet): "
+            'give user = "root" in [host], or start throughpass as root if kind = "local"'
+        )
+
+
+def is_emulated(transport: Transport) -> bool:
+    """Return whether the host is itself a virtual machine: its figures are not hardware figures."""
+    return succeeds(transport, "grep -qw hypervisor /proc/cpuinfo")
+
+
+def files_in_place(progress: Progress) -> GuestFiles:
+    """Return the guest's files where the runner keeps them."""
+    image = require_image(GUEST_IMAGE, progress)
+    return GuestFiles(str(image.kernel), str(image.initrd), str(image.root), root_is_device=False)
+
+
+def delivered_files(transport: SshTransport, workdir: str, progress: Progress) -> GuestFiles:
+    """Return the guest's files on the host, brought there if they are not yet."""
+    folder = deliver(transport, require_image(GUEST_IMAGE, progress), workdir, progress)
+    return GuestFiles(f"{folder}/vmlinux", f"{folder}/initrd", f"{folder}/root.ext4", root_is_device=False)
