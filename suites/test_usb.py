@@ -29,7 +29,7 @@ def guest_controller(guest_facts: HostFacts, bound_controller: PciDevice) -> Pci
 
 
 def test_controller_in_guest(run: BenchRun, guest: Machine, guest_controller: PciDevice, bound_controller: PciDevice) -> None:
-    """Lspci in the guest shows the controller as an xHCI (class 0c03, prog-if 30) with xhci_hcd bound to it."""
+    """The guest's lspci shows the controller as an xHCI (class 0c03, prog-if 30) with xhci_hcd bound to it."""
     listing = check(guest.ssh, ["lspci", "-nnk", "-d", bound_controller.id])
     run.note("lspci -nnk in the guest", listing.text)
 

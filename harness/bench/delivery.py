@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import shlex
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from typing_extensions import Buffer
 
 from harness.bench.cache import Progress
 from harness.bench.images import Image
@@ -88,15 +92,26 @@ def _send(transport: SshTransport, files: list[Delivered], workdir: str, name: s
         )
 
 
-class _Pieces:
-    """What tarfile writes to: passes every piece on."""
+class _Pieces(io.RawIOBase):
+    """A file that passes every piece on."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
-        self.write = write
+        self._pass_on = write
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        """Pass a piece on, whole."""
+        piece = bytes(data)
+        self._pass_on(piece)
+        return len(piece)
 
 
 def _write_tar(files: list[Delivered], write: Callable[[bytes], None]) -> None:
-    """Write a compressed archive of the files; the fastest level, for the runner compresses slower than it sends."""
-    with tarfile.open(fileobj=_Pieces(write), mode="w|gz", compresslevel=1) as archive:  # type: ignore[call-overload] # it only writes
-        for file in files:
-            archive.add(file.path, file.path.name)
+    """Write a compressed archive of the files; at a higher level the runner would compress slower than it sends."""
+    with gzip.GzipFile(fileobj=_Pieces(write), mode="wb", compresslevel=1) as packed:
+        with tarfile.open(fileobj=packed, mode="w|") as archive:
+            for file in files:
+                archive.add(file.path, file.path.name)

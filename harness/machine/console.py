@@ -26,6 +26,16 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _TAIL = 2000
 
 
+class _LoggedSocket(SocketSpawn[bytes]):
+    """A socket whose every byte goes to the log: pexpect 4.9's SocketSpawn has a log file and never writes to it."""
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> Any:
+        """Read at most ``size`` bytes, and log them."""
+        data = super().read_nonblocking(size, timeout)
+        self.logfile_read.write(data)
+        return data
+
+
 class Console:
     """The console of one machine; ``log`` receives every byte."""
 
@@ -34,7 +44,7 @@ class Console:
         self.log = log
         self._file = log.open("wb")
         # Bytes: pexpect 4.9's SocketSpawn does not decode, whatever encoding it is given.
-        self._spawn = SocketSpawn(connection, timeout=None)
+        self._spawn = _LoggedSocket(connection, timeout=None)
         self._spawn.logfile_read = self._file
 
     def wait_for(self, text: str, deadline: Deadline) -> None:

@@ -50,6 +50,7 @@ def guest_machine(spec: GuestSpec) -> MachineSpec:
         accelerator=spec.accelerator,
         cpu="host" if spec.accelerator == "kvm" else "max",
         memory_mib=spec.memory_mib,
+        machine="q35,sata=off,smbus=off",  # an AHCI without disks is probed for seconds
         devices=(*spare_devices(), vfio_device(spec.controller)),
     )
 
