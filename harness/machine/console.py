@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
@@ -26,13 +26,15 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _TAIL = 2000
 
 
-class _LoggedSocket(SocketSpawn[bytes]):
+class _LoggedSocket(SocketSpawn):  # type: ignore[type-arg] # generic in its stubs only
     """A socket whose every byte goes to the log: pexpect 4.9's SocketSpawn has a log file and never writes to it."""
+
+    transcript: IO[bytes]
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> Any:
         """Read at most ``size`` bytes, and log them."""
         data = super().read_nonblocking(size, timeout)
-        self.logfile_read.write(data)
+        self.transcript.write(data)
         return data
 
 
@@ -45,7 +47,7 @@ class Console:
         self._file = log.open("wb")
         # Bytes: pexpect 4.9's SocketSpawn does not decode, whatever encoding it is given.
         self._spawn = _LoggedSocket(connection, timeout=None)
-        self._spawn.logfile_read = self._file
+        self._spawn.transcript = self._file
 
     def wait_for(self, text: str, deadline: Deadline) -> None:
         """Wait until the console prints ``text``; raise BoardError if the machine dies first or the deadline passes."""
