@@ -110,6 +110,8 @@ def host_passthrough(facts: HostFacts, _: Target) -> Opinion:
     )
     if not facts.kernel.cmdline:
         return Opinion(Severity.INFORMATION, "the kernel's command line was not read")
+    if facts.iommu.dma_remapping != "yes":
+        return Opinion(Severity.INFORMATION, "DMA remapping is not known to be in use, which has its own rule (IOM001)", evidence)
     argument = _find_argument(facts.kernel, _PASSTHROUGH)
     if argument:
         return Opinion(Severity.INFORMATION, f"{argument}: the host's own devices bypass translation", evidence)

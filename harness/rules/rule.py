@@ -13,6 +13,9 @@ from harness.facts.pci import PciDevice
 HOST = "host"
 """The subject of findings that are about no device."""
 
+UNDETERMINED = "not judged: the controller is not determined (PCI001)"
+"""The message of every controller rule's finding where the bench file does not name exactly one."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -101,7 +104,7 @@ def controller_rule(id: str, *, title: str, why: str, remedy: str, source: str) 
     def make(opinion: ControllerOpinion) -> Rule:
         def judge(facts: HostFacts, target: Target) -> Finding:
             if target.controller is None:
-                return Finding(id, Severity.UNKNOWN, HOST, "not judged: the controller is not determined (PCI001)")
+                return Finding(id, Severity.UNKNOWN, HOST, UNDETERMINED)
             return _finding(id, remedy, target.controller.address, opinion(facts, target, target.controller))
 
         return Rule(id, title, why, remedy, source, judge)
