@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import shlex
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from typing_extensions import Buffer
-
-from harness.bench.cache import Progress
+from harness.bench.cache import Progress, full_disk_explained, locked, silent
 from harness.bench.images import Image
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError
+from harness.core.errors import BenchError, UsageError
+from harness.transport.local import LocalTransport
+from harness.transport.protocol import check
 from harness.transport.ssh import SshTransport
 
 DELIVERY_LIMIT_S = 900
-"""Half a gigabyte, compressed; an emulated host takes about a minute."""
+"""200 MiB; an emulated host takes a quarter of a minute."""
+
+PACKED_ROOT = "root.qcow2"
+PACKING_LIMIT_S = 600
 
 _MIB = 1 << 20
 
@@ -35,7 +39,7 @@ _RECEIVE = """
 umask 077
 part=$(mktemp -d "$1/.part-XXXXXXXX") || exit 1
 trap 'rm -rf "$part"' EXIT
-cd "$part" && tar -xzf - && sha256sum -c --quiet - <<END && sync . && mv -T "$part" "$1/$2"
+cd "$part" && tar -xf - && sha256sum -c --quiet - <<END && sync . && mv -T "$part" "$1/$2"
 $3
 END
 """
@@ -54,7 +58,7 @@ def deliver(transport: SshTransport, image: Image, workdir: str, progress: Progr
 
     Raises BenchError if they do not arrive whole, or if the work folder is open to other users of the host.
     """
-    files = [Delivered(path, file_sha256(path)) for path in (image.kernel, image.initrd, image.root)]
+    files = [Delivered(path, file_sha256(path)) for path in (image.kernel, image.initrd, packed_root(image, progress))]
     name = f"{image.name}-{content_name(files)}"
     found = transport.run(["sh", "-c", _FIND, "throughpass", workdir, name])
     if found.status == 3:  # noqa: PLR2004 (the script's word for it)
@@ -65,6 +69,25 @@ def deliver(transport: SshTransport, image: Image, workdir: str, progress: Progr
     if found.status != 0:
         _send(transport, files, workdir, name, progress)
     return f"{workdir}/{name}"
+
+
+def packed_root(image: Image, progress: Progress = silent) -> Path:
+    """Return the image's root disk as a compressed qcow2, made once: a quarter of the size, and a guest boots as fast from it."""
+    target = image.folder / PACKED_ROOT
+    with locked(f"image-{image.name}", wait=True, busy=f"another process packs the image {image.name}", progress=progress):
+        if target.is_file():
+            return target
+        if shutil.which("qemu-img") is None:
+            raise UsageError("qemu-img is not installed, and the guest's disk cannot be packed without it: run make setup")
+        progress(f"packing the root disk of {image.name}, once")
+        draft = target.with_suffix(".part")
+        with full_disk_explained(image.folder):
+            check(
+                LocalTransport(),
+                ["qemu-img", "convert", "-q", "-c", "-O", "qcow2", str(image.root), str(draft)],
+                timeout_s=PACKING_LIMIT_S,
+            )
+            return draft.rename(target)
 
 
 def content_name(files: list[Delivered]) -> str:
@@ -80,7 +103,7 @@ def file_sha256(path: Path) -> str:
 
 def _send(transport: SshTransport, files: list[Delivered], workdir: str, name: str, progress: Progress) -> None:
     total = sum(file.path.stat().st_size for file in files) // _MIB
-    progress(f"bringing the guest's files to {transport.name}, once: {total} MiB, compressed on the way")
+    progress(f"bringing the guest's files to {transport.name}, once: {total} MiB")
     sums = "\n".join(f"{file.sha256}  {file.path.name}" for file in files)
     command = shlex.join(["sh", "-c", _RECEIVE, "throughpass", workdir, name, sums])
     limit = Deadline.after(DELIVERY_LIMIT_S, f"bringing the guest's files to {transport.name}")
@@ -102,7 +125,7 @@ class _Pieces(io.RawIOBase):
         """Return True."""
         return True
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         """Pass a piece on, whole."""
         piece = bytes(data)
         self._pass_on(piece)
@@ -110,8 +133,7 @@ class _Pieces(io.RawIOBase):
 
 
 def _write_tar(files: list[Delivered], write: Callable[[bytes], None]) -> None:
-    """Write a compressed archive of the files; at a higher level the runner would compress slower than it sends."""
-    with gzip.GzipFile(fileobj=_Pieces(write), mode="wb", compresslevel=1) as packed:
-        with tarfile.open(fileobj=packed, mode="w|") as archive:
-            for file in files:
-                archive.add(file.path, file.path.name)
+    """Write an archive of the files; the large one is packed already."""
+    with tarfile.open(fileobj=_Pieces(write), mode="w|") as archive:
+        for file in files:
+            archive.add(file.path, file.path.name)

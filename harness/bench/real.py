@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.bench.cache import Progress, locked
 from harness.bench.config import BenchConfig, HostSection, StickSection
-from harness.bench.delivery import deliver
+from harness.bench.delivery import PACKED_ROOT, deliver
 from harness.bench.host import Host
 from harness.bench.images import require_image
 from harness.core.deadline import Deadline
@@ -94,4 +94,4 @@ def files_in_place(progress: Progress) -> GuestFiles:
 def delivered_files(transport: SshTransport, workdir: str, progress: Progress) -> GuestFiles:
     """Return the guest's files on the host, brought there if they are not yet."""
     folder = deliver(transport, require_image(GUEST_IMAGE, progress), workdir, progress)
-    return GuestFiles(f"{folder}/vmlinux", f"{folder}/initrd", f"{folder}/root.ext4", root_is_device=False)
+    return GuestFiles(f"{folder}/vmlinux", f"{folder}/initrd", f"{folder}/{PACKED_ROOT}", root_is_device=False, root_form="qcow2")

@@ -40,12 +40,13 @@ Role = Literal["board", "guest", "probe"]
 
 @dataclass(frozen=True)
 class Drive:
-    """A block node: a raw file, by its path on the machine's host."""
+    """A block node: a file, by its path on the machine's host."""
 
     node: str
     file: str
     read_only: bool = True
     host_device: bool = False
+    form: Literal["raw", "qcow2"] = "raw"
     bps: int = 0
     """Bytes a second, 0 for no throttle."""
 
@@ -121,18 +122,18 @@ def drive_args(spec: MachineSpec) -> list[str]:
 
 
 def one_drive_args(drive: Drive) -> list[str]:
-    """One raw node; with a throttle the filter takes the node's name."""
+    """One node; with a throttle the filter takes the node's name."""
     file = {"driver": "host_device" if drive.host_device else "file", "filename": drive.file, "read-only": drive.read_only}
-    raw: dict[str, Any] = {"driver": "raw", "read-only": drive.read_only, "file": file}
+    content: dict[str, Any] = {"driver": drive.form, "read-only": drive.read_only, "file": file}
     if not drive.bps:
-        return ["-blockdev", json.dumps({**raw, "node-name": drive.node})]
+        return ["-blockdev", json.dumps({**content, "node-name": drive.node})]
     group = {"qom-type": "throttle-group", "id": f"throttle-{drive.node}", "limits": {"bps-total": drive.bps}}
     filtered = {
         "driver": "throttle",
         "node-name": drive.node,
         "throttle-group": group["id"],
         "read-only": drive.read_only,
-        "file": raw,
+        "file": content,
     }
     return ["-object", json.dumps(group), "-blockdev", json.dumps(filtered)]
 
