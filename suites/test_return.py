@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.guest import GuestStay
 from fixtures.run import BenchRun
 from fixtures.storage import Stick
 from harness.actions.binding import Binding
@@ -48,14 +49,17 @@ def test_no_vfio_left(run: BenchRun, host: Host, modules_before: frozenset[str])
 
 
 @pytest.mark.usefixtures("returned")
-def test_no_guest_left(run: BenchRun, host: Host) -> None:
-    """No guest process and none of its files are left on the host."""
-    processes = host.transport.run("grep -l '^qemu' /proc/[0-9]*/comm 2>/dev/null").text
-    folders = host.transport.run("ls -d /tmp/throughpass.*").text
-    run.note("QEMU processes on the host", processes or "none")
-    run.note("folders of ours on the host", folders or "none")
+def test_no_guest_left(run: BenchRun, host: Host, stays: list[GuestStay]) -> None:
+    """No process of the guest and none of its files are left on the host."""
+    for stay in stays:
+        folder = stay.machine.workdir
+        processes = host.transport.run(f"grep -l '{folder}/' /proc/[0-9]*/cmdline 2>/dev/null | grep -v /proc/$$/").text
+        files = host.transport.run(["ls", "-d", str(folder)]).text
+        run.note("processes of the guest on the host", processes or "none")
+        run.note("files of the guest on the host", files or "none")
 
-    assert not folders
+        assert not processes
+        assert not files
 
 
 @pytest.mark.usefixtures("returned")

@@ -68,7 +68,7 @@ class TestVtdBoard:
     def test_leaves_its_results(self, vtd: Qualification) -> None:
         """Record, report, pytest-html's page, JUnit, transcripts and raw outputs lie in the run's folder."""
         names = {path.name for path in vtd.folder.iterdir()}
-        junit = ET.parse(vtd.folder / "junit.xml").getroot().find("testsuite")
+        junit = ET.parse(vtd.folder / "junit.xml").getroot().find("testsuite")  # noqa: S314 (our own file)
 
         assert {"record.json", "report.html", "tests.html", "junit.xml", "guest-console.log", "virtual-vtd-console.log"} <= names
         assert "throughpass: ready" in (vtd.folder / "guest-console.log").read_text()
@@ -90,7 +90,7 @@ class TestVtdBoard:
         page = vtd.folder / "report.html"
         before = page.read_bytes()
         page.unlink()
-        verb = [sys.executable, "-m", "harness.cli", "report", str(vtd.folder / "record.json")]
+        verb = [str(Path(sys.executable).with_name("throughpass")), "report", str(vtd.folder / "record.json")]
         subprocess.run(verb, cwd=CHECKOUT, check=True, capture_output=True)
 
         assert page.read_bytes() == before

@@ -257,3 +257,8 @@ def _check_board(board: BoardSection, name: str) -> None:
     root = board.root.partition(":")[2]
     if root and root not in {stick.id for stick in board.stick}:
         raise UsageError(f"{name}: the key 'board.root' names the stick {root!r}, but no [[board.stick]] has that id")
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a bench file."""
+    return msgspec.json.schema(BenchConfig)

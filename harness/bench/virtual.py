@@ -57,7 +57,7 @@ class VirtualBench:
             stack.enter_context(locked(f"bench-{self.config.name}", wait=True, busy=busy, progress=progress))
             image = require_image(self.board.image, progress)
             accelerator = choose_accelerator(image, progress)
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="throughpass-sticks-")))
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"throughpass-sticks-{self.config.name}-")))
             files = {stick.id: stick_file(stick, scratch) for stick in self.board.stick if not self._is_root(stick)}
             spec = board_spec(self.config.name, self.board, image, files, accelerator)
             progress(f"booting the board {self.config.name} ({accelerator})")

@@ -130,8 +130,13 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def encode(record: Record) -> bytes:
-    """Return the record as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    """Return the record as indented JSON; raise ValueError for one that could not be read again (a float that is no number)."""
+    data = msgspec.json.encode(record)
+    try:
+        msgspec.json.decode(data, type=Record)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"a record that nobody could read again is not written: {error}") from error
+    return msgspec.json.format(data, indent=2) + b"\n"
 
 
 def decode(data: bytes, name: str) -> Record:

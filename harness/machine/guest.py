@@ -51,7 +51,9 @@ def guest_machine(spec: GuestSpec) -> MachineSpec:
         accelerator=spec.accelerator,
         cpu="host" if spec.accelerator == "kvm" else "max",
         memory_mib=spec.memory_mib,
-        kernel_args=("pci=noearly",),  # the search for an AGP aperture reads every early config space: 1.7 s of exits (Linux 6.12)
+        kernel_args=(
+            "pci=noearly",
+        ),  # the search for an AGP aperture reads every early config space: 1.7 s of exits (Linux 6.12)
         machine="q35,sata=off,smbus=off",  # an AHCI without disks is probed for seconds
         devices=(*spare_devices(), vfio_device(spec.controller)),
     )

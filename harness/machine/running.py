@@ -41,6 +41,7 @@ class Machine:
     qmp: Qmp
     ssh: SshTransport
     access: Access
+    workdir: PurePosixPath
 
     def explain_loss(self, error: ThroughpassError) -> ThroughpassError:
         """Return a better error than "connection lost" where the console or QEMU says why."""
@@ -60,7 +61,7 @@ def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline:
     BenchError if QEMU cannot be started.
     """
     with ExitStack() as stack:
-        workdir = stack.enter_context(scratch_folder(transport))
+        workdir = stack.enter_context(scratch_folder(transport, spec.name))
         keys = [make_key(), make_key()]
         ends = Endpoints(workdir / "console", workdir / "qmp", workdir / "host_key", workdir / "authorized_keys")
         write_file(transport, ends.host_key, keys[0].private.encode())
@@ -84,16 +85,16 @@ def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline:
                 deadline=deadline,
             )
         )
-        yield Machine(spec, argv, process, console, qmp, ssh, access)
+        yield Machine(spec, argv, process, console, qmp, ssh, access, workdir)
 
 
 @contextmanager
-def scratch_folder(transport: Transport) -> Iterator[PurePosixPath]:
+def scratch_folder(transport: Transport, name: str) -> Iterator[PurePosixPath]:
     """Make a folder on the host that only this user can enter, and remove it afterwards.
 
     It lies in /tmp whatever TMPDIR says: the path of a UNIX socket holds 107 bytes.
     """
-    path = PurePosixPath(check(transport, "umask 077; mktemp -d /tmp/throughpass.XXXXXXXX").text)
+    path = PurePosixPath(check(transport, f"umask 077; mktemp -d /tmp/throughpass-{name[:40]}.XXXXXXXX").text)
     try:
         yield path
     finally:

@@ -1,0 +1,180 @@
+"""Bench files: what is accepted, and what is said of what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.bench.config import BenchConfig, find_bench_file, load_bench, parse_bench, shipped_benches
+from harness.bench.held import dump_toml
+from harness.core.errors import UsageError
+
+BOARD = """
+schema = 1
+name = "mine"
+kind = "virtual"
+[board]
+iommu = "intel"
+[[board.device]]
+id = "card"
+driver = "nec-usb-xhci"
+[[board.stick]]
+id = "s1"
+on = "card"
+[controller]
+id = "1033:0194"
+"""
+
+HOST = """
+schema = 1
+name = "rack"
+kind = "ssh"
+[host]
+address = "rack.example"
+[controller]
+address = "05:00.0"
+"""
+
+KEYS = sorted(
+    {
+        *("schema", "name", "kind", "board", "host", "controller", "storage", "throughput", "profile", "image", "iommu", "cpu"),
+        *("vcpus", "memory_mib", "root", "device", "stick", "id", "driver", "bus", "options", "on", "usb", "serial", "address"),
+    }
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["virtual", "ssh", "local", "intel", "card", "usb:s1", "bridge:b", "1033:0194", "root-port"])
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+def refusal(text: str) -> str:
+    """Return what is said of a text that is refused."""
+    with pytest.raises(UsageError) as caught:
+        parse_bench(text, "mine.toml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in shipped_benches()])
+def test_bench_file_shipped_is_valid(path: Path) -> None:
+    """Every shipped bench file is valid, is named for its file, and says in its first line what it is."""
+    config = load_bench(path.stem)
+
+    assert config.name == path.stem
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_bench_file_defaults() -> None:
+    """What a bench file leaves out has a value that needs no thought."""
+    config = parse_bench(BOARD, "mine.toml")
+
+    assert config.board is not None
+    assert config.board.image == "debian13"
+    assert config.board.stick[0].size_mib == 256
+    assert config.controller.driver == "vfio-pci"
+    assert config.storage.window_mib == 32
+    assert config.throughput.profile is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param("iommu", "imomu", ["unknown key 'board.imomu'", "did you mean 'iommu'?", "Known keys here"], id="unknown-key"),
+        pytest.param(
+            '"intel"', '"vt-d"', ["'board.iommu'", "'vt-d'", "allowed: 'amd', 'intel', 'none'"], id="value-not-allowed"
+        ),
+        pytest.param('driver = "nec-usb-xhci"', "", ["'board.device[0].driver' is missing"], id="missing-key"),
+        pytest.param("schema = 1", "schema = 2", ["'schema'", "2", "allowed: 1"], id="schema"),
+        pytest.param("schema = 1", 'schema = "1"', ["'schema'", "'1'"], id="type"),
+        pytest.param('"mine"', '"a b"', ["'name'", "'a b'"], id="name"),
+        pytest.param('[[board.device]]\nid = "card"', '[[board.device]]\nid = "C,d"', ["'board.device[0].id'", "'C,d'"], id="id"),
+        pytest.param('on = "card"', 'on = "cart"', ["stick 's1' is on 'cart'"], id="stick-on-nothing"),
+        pytest.param('iommu = "intel"', 'root = "usb:s2"', ["'board.root'", "'s2'"], id="root-on-nothing"),
+        pytest.param('"1033:0194"', '"1033"', ["'controller.id'", "'1033'", "1033:0194"], id="controller-id"),
+        pytest.param('id = "1033:0194"', "", ["[controller] names nothing"], id="controller-empty"),
+        pytest.param('id = "1033:0194"', 'driver = "uio"', ["'controller.driver'", "'uio'", "'vfio-pci'"], id="driver"),
+        pytest.param('kind = "virtual"', 'kind = "ssh"', ["needs a [host] table"], id="ssh-without-host"),
+        pytest.param("schema = 1", "schema = ", ["not valid TOML", "line 2"], id="no-toml"),
+    ],
+)
+def test_bench_file_error_names_key_value_and_remedy(old: str, new: str, said: list[str]) -> None:
+    """A mistake is answered with the file, the key's path, the value found, and what would be allowed."""
+    assert old in BOARD
+
+    message = refusal(BOARD.replace(old, new, 1))
+
+    assert message.startswith("mine.toml")
+    assert [part for part in said if part not in message] == []
+
+
+def test_bench_file_twins_are_refused() -> None:
+    """Two devices, or two sticks, of one id are refused by that id."""
+    assert "two [[board.stick]] have the id 's1'" in refusal(BOARD + '[[board.stick]]\nid = "s1"\non = "card"\n')
+    assert "two [[board.device]] have the id 'card'" in refusal(BOARD + '[[board.device]]\nid = "card"\ndriver = "x"\n')
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8))
+def test_bench_file_any_document_is_taken_or_refused(document: dict[str, Any]) -> None:
+    """Whatever a TOML document holds, it is a bench or a UsageError."""
+    try:
+        config = parse_bench(dump_toml(_without_none({"schema": 1, "name": "x", "kind": "virtual"} | document)), "any.toml")
+    except UsageError as error:
+        assert "any.toml" in str(error)
+    else:
+        assert isinstance(config, BenchConfig)
+
+
+@given(st.text())
+def test_bench_file_any_text_is_taken_or_refused(text: str) -> None:
+    """Whatever a file holds, nothing but a UsageError comes of it."""
+    with pytest.raises(UsageError):
+        parse_bench(text, "any.toml")
+
+
+def test_bench_file_by_name_or_path(tmp_path: Path) -> None:
+    """A bench is found by its shipped name or by a path; for anything else the shipped names are told."""
+    mine = tmp_path / "mine.toml"
+    mine.write_text(BOARD, encoding="utf-8")
+
+    assert find_bench_file(str(mine)) == mine
+    assert find_bench_file("virtual-vtd").name == "virtual-vtd.toml"
+    for name in ("virtual-vdt", "no/such.toml", "", "../boards/virtual-vtd\n"):
+        with pytest.raises(UsageError, match="virtual-amdvi, virtual-vtd"):
+            find_bench_file(name)
+
+
+def test_bench_file_unreadable_is_told(tmp_path: Path) -> None:
+    """A file that is no text is refused by its name."""
+    mine = tmp_path / "mine.toml"
+    mine.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(UsageError, match=r"mine\.toml cannot be read"):
+        load_bench(str(mine))
+
+
+def test_bench_file_identity_is_relative_to_it(tmp_path: Path) -> None:
+    """A private key is looked for beside the bench file, wherever the command is started."""
+    mine = tmp_path / "rack.toml"
+    mine.write_text(HOST.replace('"rack.example"', '"rack.example"\nidentity = "rack.key"'), encoding="utf-8")
+
+    host = load_bench(str(mine)).host
+
+    assert host is not None
+    assert host.identity == str(tmp_path / "rack.key")
+    assert (host.user, host.port) == ("root", 22)
+
+
+def _without_none(value: Any) -> Any:
+    """Return a document as TOML can hold it: it knows no null."""
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value if inner is not None] if isinstance(value, list) else value

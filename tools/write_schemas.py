@@ -1,0 +1,27 @@
+"""Writes the JSON Schemas of what others read and write: docs/record.schema.json and docs/bench.schema.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.bench.config import json_schema as bench_schema
+from harness.core.record import json_schema as record_schema
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return each schema by the name of its file."""
+    return {"record.schema.json": record_schema(), "bench.schema.json": bench_schema()}
+
+
+def spelled(schema: dict[str, Any]) -> str:
+    """Return a schema as the text of its file."""
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    for name, schema in schemas().items():
+        (DOCS / name).write_text(spelled(schema), encoding="utf-8")
