@@ -132,7 +132,7 @@ def _started(
 def _end(process: Process, name: str) -> None:
     """End QEMU and wait for it: a machine that stays would hold its devices."""
     process.kill()
-    process.wait(Deadline.after(20, f"ending QEMU of {name}"))
+    process.wait(Deadline.after(40, f"ending QEMU of {name}"))
 
 
 def _stderr(process: Process) -> str:

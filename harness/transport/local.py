@@ -26,18 +26,20 @@ class LocalProcess:
 
     def poll(self) -> int | None:
         """Return the exit status, or None while it runs."""
-        return self._child.poll()
+        return self._noted(self._child.poll())
 
     def try_wait(self, timeout_s: float) -> int | None:
         """Return the exit status, or None if the process still runs after ``timeout_s``."""
         try:
-            return self._child.wait(timeout_s)
+            return self._noted(self._child.wait(timeout_s))
         except subprocess.TimeoutExpired:
             return None
 
     def join(self) -> int:
         """Return the exit status, however long it takes."""
-        return self._child.wait()
+        status = self._child.wait()
+        self.kill()
+        return status
 
     def wait(self, deadline: Deadline) -> int:
         """Return the exit status; raise DeadlineError if it does not come in time."""
@@ -50,6 +52,12 @@ class LocalProcess:
         """End the process now; returns at once."""
         if self._child.stdin is not None and not self._child.stdin.closed:
             self._child.stdin.close()
+
+    def _noted(self, status: int | None) -> int | None:
+        """Close our end when the process has ended."""
+        if status is not None:
+            self.kill()
+        return status
 
     def stderr_text(self) -> str:
         """Return what the process has written so far."""

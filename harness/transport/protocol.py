@@ -132,9 +132,9 @@ def succeeds(transport: Transport, command: str | Sequence[str]) -> bool:
 
 DIES_WITH_ME = """
 exec 3<&0
-"$@" </dev/null &
+setsid "$@" </dev/null &
 process=$!
-{ read -r _ <&3; kill "$process"; sleep 5; kill -9 "$process"; } 2>/dev/null >&2 &
+{ read -r _ <&3; kill -TERM "-$process"; sleep 30; kill -KILL "-$process"; } 2>/dev/null >&2 &
 watcher=$!
 wait "$process"
 status=$?
@@ -143,7 +143,8 @@ exit "$status"
 """
 """Runs "$@" until it ends or until standard input closes, as it does when the runner or the connection is gone.
 
-PR_SET_PDEATHSIG follows the thread that spawned and does not cross SSH; an end of file does both.
+PR_SET_PDEATHSIG follows the thread that spawned and does not cross SSH; an end of file does both. The process leads a session of
+its own, so that its children end with it; half a minute is for those that tidy up when they are told to end.
 """
 
 
