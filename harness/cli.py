@@ -223,7 +223,8 @@ def hold_board(
         raise UsageError(f"the bench {config.name} is of kind {config.kind}: only a virtual board can be brought up")
     require_free(write)
     board = VirtualBench(config)
-    with interruptible(), board.open(_logs(config.name), Deadline.after(BOOT_LIMIT_S, f"booting {config.name}"), tell):
+    limit = Deadline.after(BOOT_LIMIT_S, f"booting {config.name}")
+    with interruptible(), _transcripts(config.name) as logs, board.open(logs, limit, tell):
         for stick in board.loose_sticks():
             board.plug(stick)
         with held_bench_file(config, board.machine.access, write):
@@ -248,8 +249,8 @@ def shell_on_board(
 
     config = load_bench(bench)
     made = make_bench(config)
-    deadline = Deadline.after(BOOT_LIMIT_S, f"opening {config.name}")
-    with interruptible(), made.open(_logs(config.name), deadline, tell) as host:
+    limit = Deadline.after(BOOT_LIMIT_S, f"opening {config.name}")
+    with interruptible(), _transcripts(config.name) as logs, made.open(logs, limit, tell) as host:
         if not isinstance(host.transport, SshTransport):
             raise UsageError(f"the bench {config.name} is this machine: a shell is here already")
         try:
@@ -259,10 +260,15 @@ def shell_on_board(
     raise typer.Exit(status)
 
 
-def _logs(name: str) -> Path:
-    """Return a folder of the cache for the transcripts of a board that belongs to no run; the next one overwrites them."""
+@contextmanager
+def _transcripts(name: str) -> Iterator[Path]:
+    """Hold a folder of the cache for the transcripts of a board that belongs to no run; the next one overwrites them."""
     from harness.bench.cache import cache_folder
 
     folder = cache_folder() / "logs" / name
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    try:
+        yield folder
+    except BoardError as error:
+        error.evidence += f"\nthe transcripts lie in {folder}"
+        raise

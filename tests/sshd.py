@@ -1,0 +1,119 @@
+"""An SSH server in this process, for tests of the transport: real handshakes, real commands, no mocks."""
+
+# ruff: noqa: ARG002 (the arguments are paramiko's)
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import paramiko
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_SUCCEEDED
+
+from harness.transport.keys import KeyPair, make_key
+
+
+@dataclass
+class Sshd:
+    """A server that lets one key in and runs what it is asked to."""
+
+    host_key: KeyPair = field(default_factory=make_key)
+    client_key: KeyPair = field(default_factory=make_key)
+    port: int = 0
+    connections: list[paramiko.Transport] = field(default_factory=list)
+
+    @property
+    def host_key_line(self) -> str:
+        """Return the line that pins the server."""
+        return self.host_key.public.strip()
+
+    def drop(self) -> None:
+        """End every connection, as a board that dies does."""
+        for connection in self.connections:
+            connection.close()
+
+
+@contextmanager
+def serving() -> Iterator[Sshd]:
+    """Serve SSH on a port of the loopback that the system picks."""
+    server = Sshd()
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server.port = listener.getsockname()[1]
+        thread = threading.Thread(target=_accept, args=(listener, server), daemon=True)
+        thread.start()
+        stack.callback(thread.join, 5)
+        stack.callback(listener.shutdown, socket.SHUT_RDWR)
+        stack.callback(server.drop)
+        yield server
+
+
+def _accept(listener: socket.socket, server: Sshd) -> None:
+    with suppress(OSError):
+        while True:
+            connection = paramiko.Transport(listener.accept()[0])
+            connection.add_server_key(server.host_key.key)
+            server.connections.append(connection)
+            with suppress(paramiko.SSHException, EOFError):  # a client that does not like our key is gone already
+                connection.start_server(server=_Server(server))
+
+
+class _Server(paramiko.ServerInterface):
+    def __init__(self, server: Sshd) -> None:
+        self._server = server
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        known = username == "root" and key.get_base64() == self._server.client_key.public.split()[1]
+        return AUTH_SUCCESSFUL if known else AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return OPEN_SUCCEEDED
+
+    def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: Any) -> int:
+        return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=_execute, args=(channel, command.decode()), daemon=True).start()
+        return True
+
+
+def _execute(channel: paramiko.Channel, command: str) -> None:
+    """Run a command as sshd does: three streams, and a status unless a signal ended it."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe) as child, suppress(OSError):  # noqa: S607
+        feeder = threading.Thread(target=_feed, args=(channel, child), daemon=True)
+        feeder.start()
+        assert child.stdout is not None
+        assert child.stderr is not None
+        targets = {child.stdout: channel.sendall, child.stderr: channel.sendall_stderr}
+        while targets:
+            for stream in select.select(list(targets), [], [])[0]:
+                if data := os.read(stream.fileno(), 65536):
+                    targets[stream](data)
+                else:
+                    del targets[stream]
+        status = child.wait()
+        if status >= 0:
+            channel.send_exit_status(status)
+        channel.shutdown_write()
+        channel.close()
+
+
+def _feed(channel: paramiko.Channel, child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    with suppress(OSError, ValueError):
+        while data := channel.recv(65536):
+            child.stdin.write(data)
+            child.stdin.flush()
+    with suppress(OSError, ValueError):
+        child.stdin.close()

@@ -1,0 +1,105 @@
+"""The serial console: what ends a wait, and what is kept."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.core.deadline import Deadline
+from harness.core.errors import BoardError
+from harness.machine.console import Console, plain
+
+
+@dataclass
+class Line:
+    """A serial line: the machine's end, and the console on the other."""
+
+    machine: socket.socket
+    console: Console
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    """Return a line whose transcript is ``log``."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        console = Console(ours, "board", tmp_path / "log")
+        yield Line(theirs, console)
+        console.close()
+
+
+def soon(length_s: float = 10.0) -> Deadline:
+    """Return a deadline for a wait."""
+    return Deadline.after(length_s, "waiting")
+
+
+def test_console_finds_text_that_comes_in_pieces(line: Line, tmp_path: Path) -> None:
+    """The awaited text is found across two pieces, and every byte is in the transcript."""
+    line.machine.sendall(b"\x1b[0mLinux\r\nthroughpass: re")
+    line.machine.sendall(b"ady\r\n\xff")
+
+    line.console.wait_for("throughpass: ready", soon())
+    line.console.drain()
+
+    assert (tmp_path / "log").read_bytes() == b"\x1b[0mLinux\r\nthroughpass: ready\r\n\xff"
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)",
+        "Oops: int3: 0000 [#1] PREEMPT SMP NOPTI",
+        "BUG: unable to handle page fault for address: ffffc90000000000",
+        "throughpass: no disk labelled throughpass on virtio",
+    ],
+)
+def test_console_death_ends_a_wait_at_once(line: Line, death: str) -> None:
+    """What a kernel prints when nothing more will come ends the wait, and the error tells it and what stood around it."""
+    line.machine.sendall(f"booting\r\n[    1.2] {death}\r\n[    1.3] and more\r\n".encode())
+
+    with pytest.raises(BoardError, match="console of board died: ") as caught:
+        line.console.wait_for("never", soon(60))
+
+    assert death in caught.value.message
+    assert "booting\n" in caught.value.evidence
+    assert "and more" in caught.value.evidence
+    assert line.console.death() == death
+
+
+def test_console_deadline_tells_the_end_of_the_transcript(line: Line) -> None:
+    """A text that does not come in time is named, with the last lines and where the whole is."""
+    line.machine.sendall(b"\x1b[31mstill here\r\n")
+
+    with pytest.raises(BoardError, match=r"did not print 'ready' within 1 s") as caught:
+        line.console.wait_for("ready", soon(0.6))
+
+    assert caught.value.evidence == "still here\n"
+    assert caught.value.message.endswith("transcript: log")
+    assert line.console.death() == ""
+
+
+def test_console_end_is_told(line: Line) -> None:
+    """A line that closes before the text came ends the wait."""
+    line.machine.sendall(b"last words\r\n")
+    line.machine.close()
+
+    with pytest.raises(BoardError, match="ended before it printed 'ready'") as caught:
+        line.console.wait_for("ready", soon())
+
+    assert "last words" in caught.value.evidence
+
+
+def test_console_pattern_signs_are_text(line: Line) -> None:
+    """The awaited text is text: signs of a pattern mean themselves."""
+    line.machine.sendall(b"root@board:~# [x]")
+
+    line.console.wait_for("~# [x]", soon())
+
+
+def test_plain_has_no_control_codes() -> None:
+    """Colours, cursor movements, bells and carriage returns are left out, tabs and lines stay."""
+    assert plain("\x1b[1;31mred\x1b[0m\x07\ttab\r\nnext\x1b[?25l\x7f") == "red\ttab\nnext"
