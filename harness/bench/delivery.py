@@ -111,7 +111,7 @@ def _send(transport: SshTransport, files: list[Delivered], workdir: str, name: s
     if result.status != 0:
         raise BenchError(
             f"the guest's files could not be laid into {workdir} on {transport.name} (is there room for {total} MiB?)",
-            evidence=result.error_text,
+            evidence=f"{result.text}\n{result.error_text}".strip(),
         )
 
 
