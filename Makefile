@@ -35,7 +35,7 @@ fast: setup ## the tests that need no bench
 	$(BIN)/pytest tests -m "not bench" -q -n auto
 
 bench: setup ## the tests that boot the virtual bench
-	$(BIN)/pytest tests -m bench -n 2 --dist loadgroup
+	$(BIN)/pytest tests -m bench -n 2 --dist loadfile
 
 clean: ## remove .venv and what the tools left; runs and cached images stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -70,6 +70,15 @@ def qualify_until(line: str, signum: signal.Signals, bench: Path | str, runs: Pa
     return Qualification(process.returncode, "".join(seen) + rest, runs)
 
 
+def wait_for_line(process: subprocess.Popen[str], line: str) -> str:
+    """Read a run's output up to the line that starts with ``line``, and return it; the run ending first is a failure."""
+    assert process.stdout is not None
+    for text in process.stdout:
+        if text.strip().startswith(line):
+            return text
+    raise AssertionError(f"the run ended before it printed {line!r}")
+
+
 @contextmanager
 def started(bench: Path | str, runs: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Start a qualification; it does not outlive the test."""

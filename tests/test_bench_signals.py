@@ -10,19 +10,19 @@ import pytest
 
 from harness.bench.config import BOARDS
 from harness.core.record import BoardVerdict, Outcome
-from tests.qualification import leftovers, qualify_until
+from tests.qualification import LIMIT_S, leftovers, qualify_until, started, wait_for_line
 
 pytestmark = pytest.mark.bench
 
 INTERRUPTED = 2  # pytest's own status
 
 MOMENTS = [
-    pytest.param("booting the board", signal.SIGTERM, marks=pytest.mark.xdist_group("faults"), id="boot"),
-    pytest.param("[readiness]", signal.SIGINT, marks=pytest.mark.xdist_group("faults"), id="readiness"),
-    pytest.param("PASS           The host uses no disk", signal.SIGTERM, marks=pytest.mark.xdist_group("faults"), id="binding"),
-    pytest.param("booting the guest", signal.SIGINT, marks=pytest.mark.xdist_group("faults"), id="guest"),
-    pytest.param("plugging in", signal.SIGTERM, marks=pytest.mark.xdist_group("amdvi"), id="usb"),
-    pytest.param("block 1 of 2", signal.SIGINT, marks=pytest.mark.xdist_group("amdvi"), id="throughput"),
+    pytest.param("booting the board", signal.SIGTERM, id="boot"),
+    pytest.param("[readiness]", signal.SIGINT, id="readiness"),
+    pytest.param("PASS           The host uses no disk", signal.SIGTERM, id="binding"),
+    pytest.param("booting the guest", signal.SIGINT, id="guest"),
+    pytest.param("plugging in", signal.SIGTERM, id="usb"),
+    pytest.param("block 1 of 2", signal.SIGINT, id="throughput"),
 ]
 
 
@@ -49,7 +49,6 @@ def test_signal_leaves_nothing(line: str, signum: signal.Signals, tmp_path: Path
     assert not list(Path(tempfile.gettempdir()).glob(f"throughpass-sticks-{name}*"))
 
 
-@pytest.mark.xdist_group("faults")
 def test_kill_leaves_no_machine(tmp_path: Path) -> None:
     """A runner that is killed outright takes its board with it: the board's QEMU ends by itself."""
     name = "killed"
@@ -57,3 +56,21 @@ def test_kill_leaves_no_machine(tmp_path: Path) -> None:
 
     assert done.status == -signal.SIGKILL
     assert not leftovers(name)
+
+
+def test_second_run_waits_for_the_bench(tmp_path: Path) -> None:
+    """A second run on the same bench says who is in its way, waits, and goes on when the first has ended."""
+    board = named_board("contested", tmp_path)
+    with started(board, tmp_path / "first") as first:
+        wait_for_line(first, "[readiness]")
+        with started(board, tmp_path / "second") as second:
+            waiting = wait_for_line(second, "another run holds the bench contested")
+            first.send_signal(signal.SIGTERM)
+            first.communicate(timeout=LIMIT_S)
+            wait_for_line(second, "[readiness]")
+            second.send_signal(signal.SIGTERM)
+            second.communicate(timeout=LIMIT_S)
+
+    assert waiting.strip().endswith("waiting")
+    assert (first.returncode, second.returncode) == (INTERRUPTED, INTERRUPTED)
+    assert not leftovers("contested")

@@ -1,0 +1,83 @@
+"""Boards with a fault on the virtual bench, and the shipped AMD-Vi board with its missing reset method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.core.record import BoardVerdict, Outcome
+from tests.qualification import BOARDS, qualify
+
+pytestmark = pytest.mark.bench
+
+PASSED, FAILED = 0, 1
+
+
+def test_amdvi_board_is_conditional(tmp_path: Path) -> None:
+    """The AMD-Vi board works; what is weak is its missing reset method, and that this short profile judges no speed."""
+    done = qualify("virtual-amdvi", tmp_path, "--profile", "smoke")
+    weak = {check.id for check in done.record.checks if check.outcome is Outcome.CONDITION}
+
+    assert done.status == PASSED, done.output
+    assert done.record.verdict.board is BoardVerdict.CONDITIONAL
+    assert done.record.environment.iommu == "AMD-Vi"
+    assert weak == {"readiness/reset-method", "throughput/comparison"}
+    assert {check.outcome for check in done.record.checks} == {Outcome.PASS, Outcome.CONDITION}
+
+
+class TestFaultyBoards:
+    """Boards with one fault each: found, named, and nothing harmed."""
+
+    def test_no_iommu(self, tmp_path: Path) -> None:
+        """A board without an IOMMU that prints "DMAR: IOMMU enabled" is NOT QUALIFIED, for that reason; the rest is blocked."""
+        done = qualify(BOARDS / "no-iommu.toml", tmp_path)
+        remapping = done.check("readiness/dma-remapping-in-use")
+
+        assert done.status == FAILED, done.output
+        assert done.record.verdict.board is BoardVerdict.NOT_QUALIFIED
+        assert remapping.outcome is Outcome.FAIL
+        assert "that line only echoes the kernel argument" in remapping.reason
+        assert remapping.reason in done.record.verdict.reasons
+        assert any("DMAR: IOMMU enabled" in each.text for each in remapping.evidence)
+        assert {check.outcome for check in done.record.checks if check.stage == "guest"} == {Outcome.BLOCKED}
+
+    def test_no_interrupt_remapping(self, tmp_path: Path) -> None:
+        """A board without interrupt remapping is NOT QUALIFIED, and the controller is not touched."""
+        done = qualify(BOARDS / "no-interrupt-remapping.toml", tmp_path)
+
+        assert done.record.verdict.board is BoardVerdict.NOT_QUALIFIED
+        assert done.check("readiness/dma-remapping-in-use").outcome is Outcome.PASS
+        assert done.check("readiness/interrupt-remapping").outcome is Outcome.FAIL
+        assert done.check("binding/controller-is-taken").outcome is Outcome.BLOCKED
+
+    def test_twin_cards(self, tmp_path: Path) -> None:
+        """Two cards of the named id are refused: both addresses are named, and nothing is touched."""
+        done = qualify(BOARDS / "twin-cards.toml", tmp_path)
+        found = done.check("readiness/controller-found")
+
+        assert done.record.verdict.board is BoardVerdict.UNDECIDED
+        assert found.outcome is Outcome.REFUSED
+        assert "0000:01:00.0" in found.reason
+        assert "0000:02:00.0" in found.reason
+        assert done.check("binding/controller-is-taken").outcome is not Outcome.PASS
+
+    def test_shared_group(self, tmp_path: Path) -> None:
+        """A foreign device in the controller's group is refused by name."""
+        done = qualify(BOARDS / "shared-group.toml", tmp_path)
+        group = done.check("readiness/group-is-own")
+
+        assert done.record.verdict.board is BoardVerdict.UNDECIDED
+        assert group.outcome is Outcome.REFUSED
+        assert "8086:100e" in group.reason
+        assert done.check("binding/controller-is-taken").outcome is not Outcome.PASS
+
+    def test_root_on_card(self, tmp_path: Path) -> None:
+        """A root disk on the controller is refused: the disk and its use are named, and nothing is touched."""
+        done = qualify(BOARDS / "root-on-card.toml", tmp_path)
+        disks = done.check("binding/host-spares-its-disks")
+
+        assert done.record.verdict.board is BoardVerdict.UNDECIDED
+        assert disks.outcome is Outcome.REFUSED
+        assert "sda" in disks.reason
+        assert done.check("binding/controller-is-taken").outcome is not Outcome.PASS
