@@ -90,7 +90,7 @@ def _raw_terminal() -> Iterator[None]:
         return
     before = termios.tcgetattr(_STDIN)
     try:
-        tty.setraw(_STDIN)
+        tty.setraw(_STDIN, termios.TCSADRAIN)  # what was typed while the board booted is kept
         yield
     finally:
         termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
