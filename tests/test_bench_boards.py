@@ -29,11 +29,11 @@ class TestOtherBoards:
 
     def test_pinned_twin_with_hostile_stick(self, tmp_path: Path) -> None:
         """Of two cards the named one is taken, the other stays; a serial made of markup appears as text."""
-        done = qualify(BOARDS / "pinned-twin.toml", tmp_path, "--profile", "smoke")
+        done = qualify(BOARDS / "pinned-twin.toml", tmp_path, "-k", "not throughput")
         host = {device["address"]: device for device in done.record.facts["host"]["pci"]}
         hubs = next(each.text for each in done.check("binding/buses-are-gone").evidence if each.source == "USB buses in sysfs")
 
-        assert done.record.verdict.board is BoardVerdict.CONDITIONAL, done.output
+        assert done.status == PASSED, done.output
         assert host["0000:01:00.0"]["id"] == host["0000:02:00.0"]["id"] == "1033:0194"
         assert done.record.environment.controller.startswith("0000:02:00.0")
         assert "0000:01:00.0/usb" in hubs

@@ -92,8 +92,8 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", 2, (PRIMARY_CELL,), runtime_s=2.0, ramp_s=0.5, window_mib=128, verdict=False),
-        Profile("quick", 6, (PRIMARY_CELL,), runtime_s=2.0, ramp_s=0.5, window_mib=128, verdict=True),
+        Profile("smoke", 2, (PRIMARY_CELL,), runtime_s=1.0, ramp_s=0.3, window_mib=128, verdict=False),
+        Profile("quick", 6, (PRIMARY_CELL,), runtime_s=1.5, ramp_s=0.3, window_mib=128, verdict=True),
         # The extension of standard, from 8 to 20 blocks, belongs between plan_blocks and judge_all: both take any number.
         Profile("standard", 8, READ_CELLS, runtime_s=5.0, ramp_s=1.0, window_mib=1024, verdict=True),
     )
