@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.bench.accelerator import choose_accelerator
 from harness.bench.cache import Progress, cache_folder, full_disk_explained, locked, require_space
 from harness.bench.config import BenchConfig, BoardSection, DeviceSection, StickSection
@@ -24,6 +26,8 @@ from harness.transport.local import LocalTransport
 from harness.transport.protocol import check
 
 QEMU = "qemu-system-x86_64"
+
+_USB3_PORTS = 4  # QEMU's xHCI has p2 = p3 = 4 unless the card's options say otherwise
 
 
 class VirtualBench:
@@ -144,7 +148,7 @@ def board_devices(board: BoardSection) -> Iterator[Mapping[str, Any]]:
     yield from iommu_devices(board)
     buses: set[str] = set()
     for number, device in enumerate(board.device, start=1):
-        yield from placed_device(device, number, buses)
+        yield from placed_device(msgspec.structs.replace(device, options=card_options(board, device)), number, buses)
     for stick in board.stick:
         if stick.plugged or board.root == f"usb:{stick.id}":
             yield from stick_devices(board, stick)
@@ -174,6 +178,14 @@ def placed_device(device: DeviceSection, number: int, buses: set[str]) -> Iterat
     yield {"driver": device.driver, "id": device.id, "bus": bus, **device.options}
 
 
+def card_options(board: BoardSection, device: DeviceSection) -> dict[str, str | int | bool]:
+    """Return a device's options, with as many USB 2 ports beyond the USB 3 ones as there are sticks that want one."""
+    slow = sum(1 for stick in board.stick if stick.on == device.id and stick.usb == 2)  # noqa: PLR2004 (USB 2)
+    if not slow or "p2" in device.options:
+        return device.options
+    return {**device.options, "p2": int(device.options.get("p3", _USB3_PORTS)) + slow}
+
+
 def stick_devices(board: BoardSection, stick: StickSection) -> Iterator[dict[str, Any]]:
     """Yield a stick's devices: one for bulk-only transport, two for UAS (attached by hand once its disk is there)."""
     node = ROOT_NODE if board.root == f"usb:{stick.id}" else f"stick-{stick.id}"
@@ -186,13 +198,10 @@ def stick_devices(board: BoardSection, stick: StickSection) -> Iterator[dict[str
 
 
 def usb_port(board: BoardSection, stick: StickSection) -> int:
-    """Return the port for a stick: SuperSpeed ones from 1 up; ports above the card's p3 are USB 2 alone.
-
-    QEMU's xHCI has p2 = p3 = 4 unless the card's options say otherwise.
-    """
+    """Return the port for a stick: SuperSpeed ones from 1 up; ports above the card's p3 are USB 2 alone."""
     options = next(device.options for device in board.device if device.id == stick.on)
     siblings = [other for other in board.stick if other.on == stick.on and other.usb == stick.usb]
-    first = 1 if stick.usb == 3 else int(options.get("p3", 4)) + 1  # noqa: PLR2004 (USB 3)
+    first = 1 if stick.usb == 3 else int(options.get("p3", _USB3_PORTS)) + 1  # noqa: PLR2004 (USB 3)
     return first + siblings.index(stick)
 
 
