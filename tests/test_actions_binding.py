@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.actions.binding import Binding, Plan, Step, apply_plan, plan_bind, plan_return, script
+from harness.actions.binding import IN_USE, Binding, Plan, Step, apply_plan, guard_steps, plan_bind, plan_return, script
 from harness.core.errors import BoardError, RefusedError
 from harness.facts.pci import PciDevice
 from harness.transport.local import LocalTransport
+from harness.transport.protocol import Result
 
 ADDRESS = "0000:01:00.0"
 FOLDER = f"/sys/bus/pci/devices/{ADDRESS}"
@@ -25,6 +28,9 @@ def override(value: str) -> str:
 UNBIND = f"echo {ADDRESS} >{FOLDER}/driver/unbind"
 
 
+GUARD = guard_steps("xhci_hcd", ADDRESS)[0].command
+
+
 def commands(plan: Plan) -> list[str]:
     """Return a plan's commands."""
     return [step.command for step in plan.steps]
@@ -34,8 +40,15 @@ def test_plan_bind_from_a_driver() -> None:
     """The override is written before the old driver is unbound, so that nothing else can take the device in between."""
     plan = plan_bind(PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
 
-    assert commands(plan) == [LOAD, override("vfio-pci"), UNBIND, PROBE]
+    assert commands(plan) == [GUARD, LOAD, GUARD, override("vfio-pci"), UNBIND, PROBE]
     assert plan.driver == "vfio-pci"
+
+
+def test_plan_return_from_a_driver_that_was_not_found() -> None:
+    """A host driver that took the device meanwhile may have disks behind it: they are looked at before it is unbound."""
+    plan = plan_return(PciDevice(ADDRESS, driver="xhci-pci-renesas"), "xhci_hcd")
+
+    assert commands(plan) == [GUARD, UNBIND, override(""), PROBE]
 
 
 def test_plan_bind_without_a_driver() -> None:
@@ -108,6 +121,111 @@ def test_binding_refuses_what_somebody_else_prepares() -> None:
     binding = Binding(LocalTransport(), PciDevice(ADDRESS, driver_override="pci-stub"), "vfio-pci")
 
     with pytest.raises(RefusedError, match="somebody else is at work"):
+        binding.bind()
+
+    assert not binding.touched
+
+
+class Sysfs:
+    """A made-up host with a stick on the card (sda, 8:0; sda1, 8:1) and a disk elsewhere (vda, 254:0)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        card = f"sys/devices/pci0000:00/0000:00:01.0/{ADDRESS}/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sda"
+        self.write("proc/self/mountinfo", "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n")
+        self.write("proc/swaps", "Filename Type Size Used Priority\n/dev/vda partition 1 0 -2\n")
+        for name, path, number in (
+            ("sda", card, "8:0"),
+            ("sda1", f"{card}/sda1", "8:1"),
+            ("vda", "sys/devices/pci0000:00/0000:00:04.0/virtio1/block/vda", "254:0"),
+        ):
+            self.write(f"{path}/dev", number + "\n")
+            (root / path / "holders").mkdir()
+            link = root / "sys/class/block" / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(root / path)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the host."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def here(self, text: str) -> str:
+        """Return a script that looks at this host instead of the machine of the tests."""
+        return text.replace("/sys/", f"{self.root}/sys/").replace("/proc/", f"{self.root}/proc/")
+
+    def apply(self) -> None:
+        """Apply a plan with the guard, and one write after it."""
+        (guard,) = guard_steps("xhci_hcd", ADDRESS)
+        guard = Step(guard.sentence, self.here(guard.command), guard.status)
+        apply_plan(LocalTransport(), Plan(ADDRESS, (guard, Step("write", f"echo x >{self.root}/written")), ""))
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Sysfs:
+    """Return a host whose stick nobody uses."""
+    return Sysfs(tmp_path)
+
+
+def test_guard_lets_an_idle_stick_go(sysfs: Sysfs) -> None:
+    """A stick that nobody uses is no reason to stop, whatever is used elsewhere."""
+    sysfs.apply()
+
+    assert (sysfs.root / "written").exists()
+
+
+MOUNT = "22 1 254:0 / / rw - ext4 /dev/vda rw\n30 22 {0} / /media/my\\040stick rw,relatime shared:1 - vfat {1} rw\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        pytest.param("proc/self/mountinfo", MOUNT.format("8:1", "/dev/root"), "sda1 is mounted at /media/my stick", id="mount"),
+        pytest.param("proc/self/mountinfo", MOUNT.format("8:0", "/dev/sda"), "sda is mounted", id="whole-disk"),
+        pytest.param("proc/self/mountinfo", MOUNT.format("0:44", "/dev/sda1"), "sda1 is mounted", id="btrfs-number"),
+        pytest.param("proc/swaps", "Filename\n/dev/sda1 partition 1 0 -2\n", "sda1 is swapped to", id="swap"),
+        pytest.param("sys/class/block/sda1/holders/dm-0/dev", "", "sda1 is held by dm-0", id="holder"),
+        pytest.param("sys/fs/ext4/sda1/state", "", "sda1 is mounted out of sight", id="other-namespace"),
+        pytest.param("sys/fs/btrfs/0-1/devices/sda/dev", "", "sda is mounted out of sight", id="btrfs-member"),
+    ],
+)
+def test_guard_refuses_a_disk_in_use(sysfs: Sysfs, name: str, text: str, said: str) -> None:
+    """A disk behind the device that is in use is refused by name and use, and nothing is written."""
+    sysfs.write(name, text)
+
+    with pytest.raises(RefusedError) as caught:
+        sysfs.apply()
+
+    assert f"a disk behind {ADDRESS}, which is left alone: {said}" in caught.value.message
+    assert caught.value.remedy
+    assert not (sysfs.root / "written").exists()
+
+
+def test_guard_refuses_where_the_mounts_are_hidden(sysfs: Sysfs) -> None:
+    """A host that does not show its mounts might have mounted the stick."""
+    (sysfs.root / "proc/self/mountinfo").unlink()
+
+    with pytest.raises(RefusedError, match="does not show its mounts"):
+        sysfs.apply()
+
+
+class Refusing(LocalTransport):
+    """A host whose controller has a driver, and on which a stick is mounted."""
+
+    def run(self, command: str | Sequence[str], **_: Any) -> Result:
+        """Answer as that host would."""
+        text = str(command)
+        if "driver/unbind" in text:
+            return Result(self.name, text, IN_USE, b"", b"throughpass: in use: sda1 is mounted at /media\n")
+        return Result(self.name, text, 0, b"xhci_hcd\n", b"")
+
+
+def test_binding_that_is_refused_has_touched_nothing() -> None:
+    """What was refused needs no giving back."""
+    binding = Binding(Refusing(), PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+
+    with pytest.raises(RefusedError, match="sda1 is mounted at /media"):
         binding.bind()
 
     assert not binding.touched

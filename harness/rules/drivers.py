@@ -8,7 +8,8 @@ from harness.facts.pci import PciDevice
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
-_PASSING_DRIVERS = {"vfio-pci", "pci-stub"}
+PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
+"""Drivers that reserve a device and do nothing with it."""
 
 
 @host_rule(
@@ -64,6 +65,6 @@ def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) ->
     )
     if controller.driver is None:
         return Opinion(Severity.INFORMATION, "the controller has no driver now, and will be left without one", evidence)
-    if controller.driver in _PASSING_DRIVERS:
+    if controller.driver in PASSING_DRIVERS:
         return Opinion(Severity.INFORMATION, f"the controller is already bound to {controller.driver}", evidence)
     return Opinion(Severity.PASS, f"the controller's driver is {controller.driver}", evidence)
