@@ -1,0 +1,79 @@
+"""Kernel modules that a run loaded: what is taken out again, and what stays since others use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.actions.modules import left_by_vfio, loaded_modules, unload_new_vfio
+from harness.transport.local import LocalTransport
+from harness.transport.protocol import Result
+
+
+class Modules(LocalTransport):
+    """A host with modules, each with those that use it; rmmod takes out what nobody uses."""
+
+    def __init__(self, **users: str) -> None:
+        self.users = {name: set(text.split()) for name, text in users.items()}
+        self.removed: list[str] = []
+
+    def run(self, command: str | Sequence[str], **_: Any) -> Result:
+        """Answer as that host would."""
+        text = str(command)
+        for name in [each.removeprefix("rmmod ") for each in text.split("; ") if each.startswith("rmmod ")]:
+            if not self.users.get(name, {"gone"}):
+                self.removed.append(name)
+                del self.users[name]
+                self.users = {other: users - {name} for other, users in self.users.items()}
+        return Result(self.name, text, 0, self.listing().encode(), b"")
+
+    def listing(self) -> str:
+        """Return what /proc/modules says."""
+        rows = [
+            f"{name} 4096 {len(users)} {''.join(f'{user},' for user in sorted(users)) or '-'} Live 0x0"
+            for name, users in self.users.items()
+        ]
+        return "\n".join(rows) + "\n"
+
+
+VFIO = {"vfio_pci": "", "vfio_pci_core": "vfio_pci", "vfio_iommu_type1": "", "vfio": "vfio_pci_core vfio_pci vfio_iommu_type1"}
+
+
+def test_modules_are_listed() -> None:
+    """Every module of /proc/modules is one name."""
+    assert loaded_modules(Modules(kvm="kvm_amd", ext4="")) == {"kvm", "ext4"}
+
+
+def test_modules_that_vfio_brought_go_with_it() -> None:
+    """VFIO, and what it brought along, is taken out in the order in which it can be."""
+    host = Modules(ext4="", **VFIO, iommufd="vfio", irqbypass="vfio_pci_core")
+
+    left = unload_new_vfio(host, frozenset({"ext4"}))
+
+    assert left == frozenset()
+    assert list(host.users) == ["ext4"]
+
+
+def test_modules_that_kvm_uses_stay() -> None:
+    """What KVM uses as well stays, and is nothing that VFIO left."""
+    host = Modules(**VFIO, irqbypass="vfio_pci_core kvm", kvm="")
+
+    assert unload_new_vfio(host, frozenset({"ext4"})) == frozenset()
+    assert set(host.users) == {"irqbypass", "kvm"}
+
+
+def test_modules_that_were_there_stay() -> None:
+    """What was loaded before is not touched."""
+    host = Modules(**VFIO, irqbypass="vfio_pci_core")
+
+    assert unload_new_vfio(host, frozenset(host.users)) == frozenset()
+    assert host.removed == []
+
+
+def test_modules_that_will_not_go_are_told() -> None:
+    """A module of VFIO that somebody holds is named."""
+    host = Modules(**(VFIO | {"vfio_pci": "somebody"}), irqbypass="vfio_pci_core")
+
+    left = unload_new_vfio(host, frozenset())
+
+    assert left == left_by_vfio(host, frozenset()) == {"vfio_pci", "vfio_pci_core", "vfio", "irqbypass"}
