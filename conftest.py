@@ -4,6 +4,7 @@
 pytest_plugins = [
     "fixtures.options",
     "fixtures.outcomes",
+    "fixtures.tidying",
     "fixtures.progress",
     "fixtures.bench",
     "fixtures.pages",

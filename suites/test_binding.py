@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import Stick
 from harness.actions.binding import Binding
@@ -35,7 +36,8 @@ def test_controller_is_taken(run: BenchRun, found_stick: Stick | None, binding: 
     driver = binding.current_driver()
     run.note(f"/sys/bus/pci/devices/{bound_controller.address}/driver", driver)
 
-    assert driver == run.config.controller.driver
+    wanted = run.config.controller.driver
+    require(driver == wanted, f"the controller is bound to {driver or 'nothing'}, not to {wanted}", "see the host's dmesg")
 
 
 def test_group_has_a_node(run: BenchRun, host: Host, bound_controller: PciDevice) -> None:
@@ -44,7 +46,7 @@ def test_group_has_a_node(run: BenchRun, host: Host, bound_controller: PciDevice
     listing = host.transport.run(f"ls -l {node}")
     run.note(node, listing.text or listing.error_text)
 
-    assert listing.status == 0
+    require(listing.status == 0, f"there is no {node}: VFIO did not take the controller's group", "see the host's dmesg for vfio")
 
 
 def test_buses_are_gone(run: BenchRun, host: Host, bound_controller: PciDevice) -> None:
@@ -54,4 +56,5 @@ def test_buses_are_gone(run: BenchRun, host: Host, bound_controller: PciDevice) 
     buses = host.transport.run("readlink -f /sys/bus/usb/devices/usb*").text.splitlines()
     run.note("USB buses in sysfs", "\n".join(buses) or "(none)")
 
-    assert not [bus for bus in buses if f"/{bound_controller.address}/" in bus]
+    kept = [bus.rpartition("/")[2] for bus in buses if f"/{bound_controller.address}/" in bus]
+    require(not kept, f"the host still has the controller's buses {', '.join(kept)}", "see the host's dmesg for xhci_hcd")

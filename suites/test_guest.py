@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from harness.facts.host import HostFacts
 from harness.machine.running import Machine
@@ -18,8 +19,10 @@ def test_guest_boots(run: BenchRun, guest: Machine) -> None:
     if warnings:
         run.note("QEMU's standard error", warnings)
 
-    assert guest.process.poll() is None
-    assert not guest.console.death()
+    status = guest.process.poll()
+    require(status is None, f"QEMU ended with status {status}", "see QEMU's standard error")
+    death = guest.console.death()
+    require(not death, f"the guest's kernel died: {death}", "see the guest's console")
 
 
 def test_guest_answers(run: BenchRun, guest: Machine) -> None:
@@ -27,7 +30,7 @@ def test_guest_answers(run: BenchRun, guest: Machine) -> None:
     answer = check(guest.ssh, "uname -a")
     run.note("uname -a in the guest", answer.text)
 
-    assert answer.text.startswith("Linux guest")
+    require(answer.text.startswith("Linux guest"), f"somebody else answers: {answer.text}")
 
 
 def test_guest_runs_on_kvm(run: BenchRun, guest: Machine, host_facts: HostFacts) -> None:
@@ -36,4 +39,5 @@ def test_guest_runs_on_kvm(run: BenchRun, guest: Machine, host_facts: HostFacts)
     run.note("QMP query-kvm", str(answer))
     if not answer["enabled"]:
         run.condition("the guest runs emulated: the host has no usable KVM", "see the checks of /dev/kvm and of the processor")
-    assert answer["enabled"] or not host_facts.kvm.accessible
+    refused = host_facts.kvm.accessible and not answer["enabled"]
+    require(not refused, "the host's /dev/kvm can be opened, but the guest does not run on it", "see QEMU's standard error")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import NO_STICK, Stick
 from harness.core.errors import BlockedError
@@ -22,7 +23,8 @@ def test_arms_measured(run: BenchRun, found_stick: Stick | None, request: pytest
         rates = " ".join(f"{rate:.0f}" for rate in series.rates_mib_s)
         run.note(f"{series.cell}, {series.arm}", f"{rates} MiB/s; {series.confounders}")
 
-    assert len({len(series.samples) for series in measured}) == 1
+    counts = {series.arm: len(series.samples) for series in measured}
+    require(len(set(counts.values())) == 1, f"not every arm has a value in every block: {counts}")
 
 
 def test_comparison(run: BenchRun, found_stick: Stick | None, request: pytest.FixtureRequest) -> None:

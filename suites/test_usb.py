@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import Stick
 from harness.core.errors import NotMeasurableError
@@ -24,7 +25,11 @@ HIGH_SPEED_MBIT = 480
 def guest_controller(guest_facts: HostFacts, bound_controller: PciDevice) -> PciDevice:
     """Return the controller as the guest sees it: same id and subsystem, an address of its own."""
     found = find_controllers(guest_facts, id=bound_controller.id, subsystem=bound_controller.subsystem)
-    assert len(found) == 1, f"the guest has {len(found)} controllers {bound_controller.id}, one was given to it"
+    require(
+        len(found) == 1,
+        f"the guest has {len(found)} xHCI controllers {bound_controller.id}, one was given to it",
+        "see lspci and dmesg in the guest: a BAR that could not be mapped, a reset that failed",
+    )
     return found[0]
 
 
@@ -33,9 +38,13 @@ def test_controller_in_guest(run: BenchRun, guest: Machine, guest_controller: Pc
     listing = check(guest.ssh, ["lspci", "-nnk", "-d", bound_controller.id])
     run.note("lspci -nnk in the guest", listing.text)
 
-    assert bound_controller.id in listing.text
-    assert guest_controller.class_code == XHCI_CLASS
-    assert guest_controller.driver == "xhci_hcd"
+    require(bound_controller.id in listing.text, "lspci in the guest does not show the controller")
+    require(guest_controller.class_code == XHCI_CLASS, f"its class in the guest is {guest_controller.class_code:06x}, not 0c0330")
+    require(
+        guest_controller.driver == "xhci_hcd",
+        f"its driver in the guest is {guest_controller.driver or 'none'}, not xhci_hcd",
+        "see the guest's dmesg: firmware that is missing (uPD72020x), a reset that failed, an interrupt that never came",
+    )
 
 
 def test_root_hubs(run: BenchRun, guest: Machine, guest_controller: PciDevice) -> None:
@@ -44,8 +53,13 @@ def test_root_hubs(run: BenchRun, guest: Machine, guest_controller: PciDevice) -
     speeds = read_root_hubs(guest.ssh, guest_controller.address)
     run.note(f"root hubs of {guest_controller.address}", ", ".join(f"{speed}M" for speed in speeds))
 
-    assert min(speeds, default=0) == HIGH_SPEED_MBIT
-    assert max(speeds, default=0) >= SUPER_SPEED_MBIT
+    shown = ", ".join(f"{speed}M" for speed in speeds) or "none"
+    require(HIGH_SPEED_MBIT in speeds, f"there is no root hub at 480M, but {shown}", "see the guest's dmesg for xhci_hcd")
+    require(
+        max(speeds, default=0) >= SUPER_SPEED_MBIT,
+        f"there is no root hub at 5000M or more, but {shown}",
+        "see the guest's dmesg for xhci_hcd; a controller without SuperSpeed ports is none that USB 3 can be qualified on",
+    )
 
 
 def test_stick_enumerates(run: BenchRun, guest: Machine, stick: Stick, guest_disk: str) -> None:
@@ -58,8 +72,12 @@ def test_stick_enumerates(run: BenchRun, guest: Machine, stick: Stick, guest_dis
             f"the stick {stick.serial} speaks USB {link.usb_version} but runs at {link.speed_mbit}M",
             "plug it into a USB 3 port with a USB 3 cable; if it is, suspect the port",
         )
-    assert link.driver in {"usb-storage", "uas"}
-    assert link.speed_mbit >= HIGH_SPEED_MBIT
+    require(link.driver in {"usb-storage", "uas"}, f"the stick's driver is {link.driver or 'none'}, neither usb-storage nor uas")
+    require(
+        link.speed_mbit >= HIGH_SPEED_MBIT,
+        f"the stick runs at {link.speed_mbit}M: not even High Speed",
+        "try another port and another cable",
+    )
 
 
 def test_interrupts_move(run: BenchRun, guest: Machine, guest_controller: PciDevice, stick: Stick, guest_disk: str) -> None:
@@ -71,7 +89,11 @@ def test_interrupts_move(run: BenchRun, guest: Machine, guest_controller: PciDev
     if before is None or after is None:
         raise NotMeasurableError("the guest does not say which interrupts are the controller's")
 
-    assert after > before
+    require(
+        after > before,
+        f"data flowed, and the controller's interrupt count stayed at {after}",
+        "the guest polls or gets interrupts by another way: see /proc/interrupts there, and the host's log for IRTE faults",
+    )
 
 
 def test_content_is_right(run: BenchRun, guest: Machine, stick: Stick, guest_disk: str) -> None:
@@ -80,4 +102,8 @@ def test_content_is_right(run: BenchRun, guest: Machine, stick: Stick, guest_dis
     origin = "the pattern it was made with" if stick.known_pattern else "read on the host before the bind"
     run.note(f"SHA-256 of the first {stick.window_mib} MiB", f"{digest} in the guest\n{stick.sha256} {origin}")
 
-    assert digest == stick.sha256
+    require(
+        digest == stick.sha256,
+        f"data differ: the guest reads {digest[:16]}..., the stick holds {stick.sha256[:16]}...",
+        "do not trust this board with data: look for DMAR or AMD-Vi faults in the host's log, try another port and stick",
+    )

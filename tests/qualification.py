@@ -38,6 +38,11 @@ class Qualification:
         path = self.folder / "record.json"
         return decode(path.read_bytes(), str(path))
 
+    def record_of(self, bench: str) -> Record:
+        """Return the record of one bench of several."""
+        (path,) = self.runs.glob(f"{bench}/*/record.json")
+        return decode(path.read_bytes(), str(path))
+
     def check(self, identity: str) -> Check:
         """Return one check of the record."""
         (found,) = [check for check in self.record.checks if check.id == identity]

@@ -42,25 +42,23 @@ class TestFaultyBoards:
         assert any("DMAR: IOMMU enabled" in each.text for each in remapping.evidence)
         assert {check.outcome for check in done.record.checks if check.stage == "guest"} == {Outcome.BLOCKED}
 
-    def test_no_interrupt_remapping(self, tmp_path: Path) -> None:
-        """A board without interrupt remapping is NOT QUALIFIED, and the controller is not touched."""
-        done = qualify(BOARDS / "no-interrupt-remapping.toml", tmp_path)
+    def test_two_benches_in_one_session(self, tmp_path: Path) -> None:
+        """Two benches in one session: one record each, the first ended before the second begins, each with its own reasons."""
+        two = (str(BOARDS / "no-interrupt-remapping.toml"), "--bench", str(BOARDS / "twin-cards.toml"))
+        done = qualify(two[0], tmp_path, *two[1:])
+        first, second = (done.record_of(name) for name in ("no-interrupt-remapping", "twin-cards"))
+        found = next(check for check in second.checks if check.id == "readiness/controller-found")
 
-        assert done.record.verdict.board is BoardVerdict.NOT_QUALIFIED
-        assert done.check("readiness/dma-remapping-in-use").outcome is Outcome.PASS
-        assert done.check("readiness/interrupt-remapping").outcome is Outcome.FAIL
-        assert done.check("binding/controller-is-taken").outcome is Outcome.BLOCKED
-
-    def test_twin_cards(self, tmp_path: Path) -> None:
-        """Two cards of the named id are refused: both addresses are named, and nothing is touched."""
-        done = qualify(BOARDS / "twin-cards.toml", tmp_path)
-        found = done.check("readiness/controller-found")
-
-        assert done.record.verdict.board is BoardVerdict.UNDECIDED
+        assert done.status == FAILED, done.output
+        assert first.verdict.board is BoardVerdict.NOT_QUALIFIED
+        assert {check.id for check in first.checks if check.outcome is Outcome.FAIL} == {"readiness/interrupt-remapping"}
+        assert second.verdict.board is BoardVerdict.UNDECIDED
         assert found.outcome is Outcome.REFUSED
         assert "0000:01:00.0" in found.reason
         assert "0000:02:00.0" in found.reason
-        assert done.check("binding/controller-is-taken").outcome is not Outcome.PASS
+        assert len(first.checks) == len(second.checks)
+        assert first.run.end <= second.run.start
+        assert all((tmp_path / name).glob("*/tests.html") for name in ("no-interrupt-remapping", "twin-cards"))
 
     def test_shared_group(self, tmp_path: Path) -> None:
         """A foreign device in the controller's group is refused by name."""

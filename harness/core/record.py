@@ -84,6 +84,7 @@ class Run(msgspec.Struct, frozen=True):
     profile: str  # smoke, quick, standard
     cycles: int
     stages: tuple[StageTime, ...] = ()
+    seed: int = 0  # of the order of the arms
 
 
 class Environment(msgspec.Struct, frozen=True):
