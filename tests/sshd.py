@@ -28,6 +28,12 @@ class Sshd:
     client_key: KeyPair = field(default_factory=make_key)
     port: int = 0
     connections: list[paramiko.Transport] = field(default_factory=list)
+    without_status: bool = False  # as if a signal had ended every command
+    answering: threading.Event = field(default_factory=threading.Event)  # while it is not set, no command is answered
+
+    def __post_init__(self) -> None:
+        """Answer, unless told otherwise."""
+        self.answering.set()
 
     @property
     def host_key_line(self) -> str:
@@ -83,14 +89,18 @@ class _Server(paramiko.ServerInterface):
         return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=_execute, args=(channel, command.decode()), daemon=True).start()
+        self._server.answering.wait(30)
+        threading.Thread(target=_execute, args=(channel, command.decode(), self._server), daemon=True).start()
         return True
 
 
-def _execute(channel: paramiko.Channel, command: str) -> None:
+def _execute(channel: paramiko.Channel, command: str, server: Sshd) -> None:
     """Run a command as sshd does: three streams, and a status unless a signal ended it."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe) as child, suppress(OSError):  # noqa: S607
+    with (
+        subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe) as child,  # noqa: S607
+        suppress(OSError, paramiko.SSHException),
+    ):
         feeder = threading.Thread(target=_feed, args=(channel, child), daemon=True)
         feeder.start()
         assert child.stdout is not None
@@ -103,7 +113,7 @@ def _execute(channel: paramiko.Channel, command: str) -> None:
                 else:
                     del targets[stream]
         status = child.wait()
-        if status >= 0:
+        if status >= 0 and not server.without_status:
             channel.send_exit_status(status)
         channel.shutdown_write()
         channel.close()

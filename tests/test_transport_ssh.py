@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, DeadlineError, HostLostError, UsageError
+from harness.transport.channels import KILLED
 from harness.transport.keys import make_key
 from harness.transport.protocol import check
-from harness.transport.ssh import KILLED, SshTransport, open_tcp_ssh
+from harness.transport.ssh import SshTransport, open_tcp_ssh
 from tests.sshd import Sshd, serving
 
 
@@ -98,8 +100,35 @@ def test_ssh_run_on_a_host_that_dies(sshd: Sshd, host: SshTransport) -> None:
 
     with pytest.raises(HostLostError, match="root@127"):
         host.run("true")
-    assert process.join() == -1
+    for ask in (process.poll, process.join, lambda: process.wait(Deadline.after(5, "ending"))):
+        with pytest.raises(HostLostError, match=r"before the exit status of sleep on root@127\.0\.0\.1:\d+ came"):
+            ask()
     assert not host.alive
+
+
+def test_ssh_process_killed_has_a_status(sshd: Sshd, host: SshTransport) -> None:
+    """A process that a signal ended has a status of its own: the host is there and says so."""
+    sshd.without_status = True
+    process = host.start(["true"], log=Path(os.devnull))
+
+    assert process.wait(Deadline.after(10, "ending")) == process.poll() == process.join() == KILLED
+
+
+def test_ssh_host_that_never_answers_is_a_deadline(sshd: Sshd, host: SshTransport) -> None:
+    """A host that takes a command and says neither yes nor no ends the wait at the deadline."""
+    sshd.answering.clear()
+    try:
+        with pytest.raises(DeadlineError, match="'true' on root@127"):
+            host.run("true", timeout_s=0.5)
+    finally:
+        sshd.answering.set()
+
+
+def test_ssh_connection_is_kept_alive(host: SshTransport) -> None:
+    """Something is sent from time to time, so that a host that is gone without a word is found out."""
+    connection: Any = host._connection
+
+    assert connection.packetizer._Packetizer__keepalive_interval == 15
 
 
 def test_ssh_check_tells_what_failed(host: SshTransport) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError, BoardError, HostLostError, ThroughpassError
+from harness.core.errors import BenchError, BoardError, DeadlineError, HostLostError, ThroughpassError
 from harness.machine.console import Console
 from harness.machine.qmp import Qmp
 from harness.machine.spec import READY, Endpoints, MachineSpec, qemu_argv
@@ -18,6 +18,7 @@ from harness.transport.keys import KeyPair, make_key
 from harness.transport.protocol import Process, Transport, check
 from harness.transport.ssh import SshTransport, open_ssh
 
+_LAST_WORDS_S = 2.0
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(\d+)")
 
 
@@ -44,11 +45,12 @@ class Machine:
     workdir: PurePosixPath
 
     def explain_loss(self, error: ThroughpassError) -> ThroughpassError:
-        """Return a better error than "connection lost" where the console or QEMU says why."""
+        """Return a better error than "connection lost" where the console or QEMU says why; else the one that was given."""
         name = self.spec.name
+        status = _ended(self.process)
         if death := self.console.death():
             return BoardError(f"{name} died: {death}", evidence=self.console.tail())
-        if (status := self.process.poll()) is not None:
+        if status is not None:
             return BoardError(f"QEMU of {name} ended with status {status}", evidence=self.process.stderr_text())
         return error
 
@@ -132,7 +134,17 @@ def _started(
 def _end(process: Process, name: str) -> None:
     """End QEMU and wait for it: a machine that stays would hold its devices."""
     process.kill()
-    process.wait(Deadline.after(40, f"ending QEMU of {name}"))
+    with contextlib.suppress(HostLostError):  # a host that is gone took it along, or ends it when it notices
+        process.wait(Deadline.after(40, f"ending QEMU of {name}"))
+
+
+def _ended(process: Process) -> int | None:
+    """Return QEMU's exit status, or None if it runs on or its host is gone. Its sockets close before the status comes."""
+    try:
+        status = process.wait(Deadline.after(_LAST_WORDS_S, "QEMU's end"))
+    except (DeadlineError, HostLostError):
+        return None
+    return status if status >= 0 else None  # below: whoever held it was killed, which is not QEMU's doing
 
 
 def _stderr(process: Process) -> str:

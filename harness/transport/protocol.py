@@ -39,7 +39,10 @@ class Result:
 
 
 class Process(Protocol):
-    """A process that runs until told otherwise, and dies when whoever started it dies."""
+    """A process that runs until told otherwise, and dies when whoever started it dies.
+
+    Whoever asks for the exit status of a process whose host is gone gets a HostLostError: nobody knows.
+    """
 
     def poll(self) -> int | None:
         """Return the exit status, or None while it runs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import shlex
 import socket
 import threading
@@ -14,7 +13,8 @@ from pathlib import Path, PurePosixPath
 import paramiko
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError, HostLostError
+from harness.core.errors import HostLostError
+from harness.transport.channels import CHUNK, SshListener, SshProcess, execute, exit_status
 from harness.transport.identity import SSH_PORT, client_keys, expected_host_keys, fingerprint
 from harness.transport.protocol import (
     COMMAND_TIMEOUT_S,
@@ -25,14 +25,13 @@ from harness.transport.protocol import (
     command_text,
     dying_argv,
 )
-from harness.transport.relay import READY, relay_argv
+from harness.transport.relay import relay_argv
 
-_CHUNK = 65536
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """Key types whose algorithms in the handshake have other names."""
 
-KILLED = 255
-"""The exit status of a command that a signal ended: paramiko does not tell which."""
+KEEPALIVE_S = 15
+"""A host that is gone without a word is found out by what is sent to it."""
 
 
 class SshTransport:
@@ -54,7 +53,7 @@ class SshTransport:
         text = command_text(command)
         limit = deadline or Deadline.after(timeout_s, f"{text.strip().splitlines()[0][:80]!r} on {self.name}")
         with self._lost_means(f"while it ran {text.strip().splitlines()[0][:80]!r}"), self._channel(limit) as channel:
-            channel.exec_command(text)
+            execute(channel, text, limit)
             sender = threading.Thread(target=_send_all, args=(channel, stdin), daemon=True)
             sender.start()
             stdout, stderr = _read_both(channel, limit)
@@ -62,18 +61,19 @@ class SshTransport:
 
     def start(self, argv: Sequence[str], *, log: Path) -> Process:
         """Start a process on the host that dies with this connection."""
+        limit = Deadline.after(COMMAND_TIMEOUT_S, f"starting {argv[0]} on {self.name}")
         with self._lost_means("when a process was to be started"):
-            channel = self._connection.open_session()
+            channel = self._connection.open_session(timeout=limit.left_s)
             channel.set_combine_stderr(combine=True)
-            channel.exec_command(shlex.join(dying_argv(argv)))
-        return SshProcess(channel, log)
+            execute(channel, shlex.join(dying_argv(argv)), limit)
+        return SshProcess(channel, log, f"{argv[0]} on {self.name}")
 
     @contextmanager
     def listen(self, path: PurePosixPath) -> Iterator[Listener]:
         """Listen on a UNIX socket of the host through a relay that runs there (SSH itself cannot be asked for it by paramiko)."""
         limit = Deadline.after(COMMAND_TIMEOUT_S, f"starting a relay on {self.name}")
         with self._lost_means("when a relay was to be started"), self._channel(limit) as channel:
-            channel.exec_command(shlex.join(relay_argv(str(path))))
+            execute(channel, shlex.join(relay_argv(str(path))), limit)
             yield SshListener(path, channel, self.name)
 
     @contextmanager
@@ -104,7 +104,7 @@ class SshTransport:
     def run_fed(self, command: str, feed: Callable[[Callable[[bytes], None]], None], deadline: Deadline) -> Result:
         """Run a command whose standard input ``feed`` writes, piece by piece; it is too much to hold in memory."""
         with self._lost_means("while data were sent"), self._channel(deadline) as channel:
-            channel.exec_command(command)
+            execute(channel, command, deadline)
             sender = threading.Thread(target=_send_fed, args=(channel, feed), daemon=True)
             sender.start()
             stdout, stderr = _read_both(channel, deadline)
@@ -134,81 +134,6 @@ class SshTransport:
             ) from error
 
 
-class SshProcess:
-    """A process on the host; its channel carries the standard error, and closing that ends it."""
-
-    def __init__(self, channel: paramiko.Channel, log: Path) -> None:
-        self._channel = channel
-        self._log = log
-        log.touch()
-        self._pump = threading.Thread(target=self._copy, daemon=True, name=f"stderr {log.name}")
-        self._pump.start()
-
-    def _copy(self) -> None:
-        with self._log.open("ab") as log, contextlib.suppress(OSError):
-            while data := self._channel.recv(_CHUNK):
-                log.write(data)
-                log.flush()
-
-    def poll(self) -> int | None:
-        """Return the exit status, or None while it runs."""
-        return self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
-
-    def wait(self, deadline: Deadline) -> int:
-        """Return the exit status; raise DeadlineError if it does not come in time."""
-        if not self._channel.status_event.wait(deadline.left_s):
-            raise deadline.error(self.stderr_text())
-        self._pump.join(1.0)
-        return self._channel.recv_exit_status()
-
-    def join(self) -> int:
-        """Return the exit status, however long it takes; -1 if the connection ended."""
-        return self._channel.recv_exit_status()
-
-    def kill(self) -> None:
-        """End the process now: the end of its standard input tells its wrapper."""
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._channel.shutdown_write()
-
-    def stderr_text(self) -> str:
-        """Return what the process has written so far."""
-        return self._log.read_text(errors="replace").strip()
-
-
-class SshListener:
-    """A UNIX socket of the host, relayed over a channel."""
-
-    def __init__(self, path: PurePosixPath, channel: paramiko.Channel, host: str) -> None:
-        self.path = path
-        self._channel = channel
-        limit = Deadline.after(COMMAND_TIMEOUT_S, f"starting a relay on {host}")
-        channel.settimeout(limit.left_s)
-        if channel.recv(len(READY)) != READY:
-            errors = channel.recv_stderr(_CHUNK).decode("utf-8", "replace").strip()
-            raise BenchError(
-                f"no relay for UNIX sockets could be started on {host}: install perl or python3 there", evidence=errors
-            )
-
-    def accept(self, process: Process, deadline: Deadline) -> socket.socket:
-        """Return one end of a pair whose other end is the relayed connection."""
-        self._channel.settimeout(0.2)
-        while not (greeting := self._try_greeting()):
-            if (status := process.poll()) is not None:
-                raise BenchError(f"QEMU ended at once with status {status}", evidence=process.stderr_text())
-            deadline.check(process.stderr_text())
-        if greeting != READY:
-            raise BenchError("the relay on the host ended before QEMU connected", evidence=process.stderr_text())
-        ours, theirs = socket.socketpair()
-        threading.Thread(target=_pump, args=(self._channel, theirs), daemon=True, name=f"relay {self.path.name}").start()
-        return ours
-
-    def _try_greeting(self) -> bytes | None:
-        try:
-            return self._channel.recv(len(READY)) or b"end"
-        except TimeoutError:
-            return None
-
-
 def connect_ssh(
     connection: SocketLike,
     *,
@@ -236,6 +161,7 @@ def connect_ssh(
     except BaseException:
         transport.close()
         raise
+    transport.set_keepalive(KEEPALIVE_S)
     return SshTransport(transport, name)
 
 
@@ -329,7 +255,7 @@ def _read_both(channel: paramiko.Channel, deadline: Deadline) -> tuple[bytes, by
     while True:
         channel.settimeout(max(0.01, deadline.left_s))
         try:
-            data = channel.recv(_CHUNK)
+            data = channel.recv(CHUNK)
         except TimeoutError:
             raise deadline.error(output[-2000:].decode("utf-8", "replace")) from None
         if not data:
@@ -342,32 +268,11 @@ def _read_both(channel: paramiko.Channel, deadline: Deadline) -> tuple[bytes, by
 def _collect(receive: object, into: bytearray) -> None:
     assert callable(receive)
     with contextlib.suppress(OSError):
-        while data := receive(_CHUNK):
+        while data := receive(CHUNK):
             into += data
 
 
 def _status(channel: paramiko.Channel, deadline: Deadline) -> int:
     if not channel.status_event.wait(deadline.left_s):
         raise deadline.error()
-    status = channel.recv_exit_status()
-    if status >= 0:
-        return status
-    if channel.eof_received:  # the host closed it properly, without a status
-        return KILLED
-    raise EOFError("the connection ended before the command's exit status came")
-
-
-def _pump(channel: paramiko.Channel, peer: socket.socket) -> None:
-    """Copy both ways until either side ends."""
-    channel.settimeout(None)
-    with contextlib.suppress(OSError, EOFError), channel, peer:
-        while True:
-            readable = select.select([channel.fileno(), peer.fileno()], [], [])[0]
-            if channel.fileno() in readable:
-                if not (data := channel.recv(_CHUNK)):
-                    return
-                peer.sendall(data)
-            if peer.fileno() in readable:
-                if not (data := peer.recv(_CHUNK)):
-                    return
-                channel.sendall(data)
+    return exit_status(channel)

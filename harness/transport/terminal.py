@@ -16,7 +16,8 @@ from types import FrameType
 import paramiko
 
 from harness.core.errors import HostLostError
-from harness.transport.ssh import KILLED, SshTransport
+from harness.transport.channels import exit_status
+from harness.transport.ssh import SshTransport
 
 _CHUNK = 65536
 _STDIN = 0
@@ -76,10 +77,10 @@ def _copy_errors(channel: paramiko.Channel) -> None:
 
 
 def _status(channel: paramiko.Channel, transport: SshTransport) -> int:
-    status = channel.recv_exit_status()
-    if status < 0 and not channel.eof_received:
-        raise HostLostError(f"the connection to {transport.name} ended")
-    return status if status >= 0 else KILLED
+    try:
+        return exit_status(channel)
+    except EOFError:
+        raise HostLostError(f"the connection to {transport.name} ended") from None
 
 
 @contextmanager
