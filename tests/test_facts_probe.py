@@ -111,6 +111,15 @@ def test_probe_keeps_hostile_strings(root: Path, shell: list[str]) -> None:
     assert capture.text("proc/cmdline") == "root=/dev/vda1 quiet"
 
 
+def test_probe_names_the_tools(root: Path) -> None:
+    """The programs that the suites use are named; on another root a file names them."""
+    write(root, "commands/tools", "fio perl\n")
+
+    assert read_facts(parse_probe(run_probe(root, ["sh"])), {}).tools == ("fio", "perl")
+    (root / "commands/tools").unlink()
+    assert read_facts(parse_probe(run_probe(root, ["sh"])), {}).tools is None
+
+
 def test_probe_never_opens_reset(root: Path) -> None:
     """The file reset is noted and neither read nor written."""
     reset = root / "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/reset"
@@ -154,6 +163,8 @@ def test_probe_reads_this_machine() -> None:
     facts = read_facts(parse_probe(done.stdout), {})
 
     assert facts.kernel.release == os.uname().release
+    assert facts.tools is not None
+    assert {"dd", "timeout", "sha256sum", "python3"} <= set(facts.tools)
     assert done.stderr == b""
 
 

@@ -110,6 +110,25 @@ def test_rules_gaps_of_the_probe() -> None:
     assert finding.evidence[0].source == "/sections/usb"
 
 
+@pytest.mark.parametrize(
+    ("tools", "severity", "words"),
+    [
+        pytest.param("fio python3 dd timeout sha256sum lspci lsusb", Severity.PASS, "every tool", id="all-but-perl"),
+        pytest.param("fio perl dd timeout sha256sum lspci", Severity.INFORMATION, "no lsusb", id="less-evidence"),
+        pytest.param("perl dd timeout lspci lsusb", Severity.UNKNOWN, "lacks fio, sha256sum", id="no-fio"),
+        pytest.param("fio dd timeout sha256sum", Severity.UNKNOWN, "lacks perl or python3", id="no-relay"),
+        pytest.param(Status.ABSENT, Severity.UNKNOWN, "did not say", id="not-asked"),
+    ],
+)
+def test_hst002_tools(tools: str | Status, severity: Severity, words: str) -> None:
+    """A missing tool is no fault of the board's, and never lets it be qualified; the remedy is to install it."""
+    finding = judge("HST002", read_facts(make_capture(INTEL_BOARD, {"commands/tools": tools}), {}), Target())
+
+    assert finding.severity is severity
+    assert words in finding.message
+    assert bool(finding.remedy) is (severity is Severity.UNKNOWN)
+
+
 def test_rules_lockdown_is_information() -> None:
     """Lockdown has no effect on the verdict."""
     facts = read_facts(make_capture(INTEL_BOARD, {"sys/kernel/security/lockdown": "none [integrity] confidentiality"}), {})

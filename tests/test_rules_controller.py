@@ -16,12 +16,10 @@ AUDIO = pci_function("0000:01:00.1", "10de:0fb9", "040300", driver="snd_hda_inte
 STICK = usb_stick(CARD["intel"])
 
 
-def find(
-    rule: str, *layers: Layer, pair: str | None = "1033:0194", address: str | None = None, allow: tuple[str, ...] = ()
-) -> Finding:
+def find(rule: str, *layers: Layer, pair: str | None = "1033:0194", address: str | None = None) -> Finding:
     """Judge the board with VT-d by one rule."""
     facts = read_facts(make_capture(INTEL_BOARD, *layers), {})
-    return judge(rule, facts, find_target(facts, id=pair, address=address, allow=allow))
+    return judge(rule, facts, find_target(facts, id=pair, address=address))
 
 
 def test_pci001_one_controller() -> None:
@@ -80,16 +78,22 @@ def test_pci001_without_an_answer_is_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("driver", "severity"),
-    [("xhci-pci-renesas", Severity.PASS), ("vfio-pci", Severity.INFORMATION), ("", Severity.INFORMATION)],
+    [
+        ("xhci-pci-renesas", Severity.PASS),
+        ("vfio-pci", Severity.REFUSAL),
+        ("pci-stub", Severity.REFUSAL),
+        ("", Severity.REFUSAL),
+    ],
 )
 def test_pci002_present_driver(driver: str, severity: Severity) -> None:
-    """Any driver of the host is recorded; one that was left behind, or none, is worth knowing."""
+    """Any driver of the host is recorded; a reserved controller may be somebody's, and none has no way back."""
     layer = {f"sys/bus/pci/devices/{CARD['intel']}/driver": f"/sys/bus/pci/drivers/{driver}" if driver else Status.ABSENT}
 
     finding = find("PCI002", layer)
 
     assert finding.severity is severity
     assert finding.evidence[0].text == (driver or "(none)")
+    assert bool(finding.remedy) is (severity is Severity.REFUSAL)
 
 
 FOLDER = f"sys/bus/pci/devices/{CARD['intel']}"
@@ -111,7 +115,7 @@ def test_rst001_reset_method(method: str | Status, reset: str | Status, severity
 
 
 def test_grp001_foreign_member_is_refused() -> None:
-    """Another device in the group is refused and named, and a human can permit it."""
+    """Another device in the group is refused and named; what to do is to part them."""
     layers = (AUDIO, group("2", CARD["intel"], "0000:01:00.1"))
 
     finding = find("GRP001", *layers)
@@ -119,7 +123,7 @@ def test_grp001_foreign_member_is_refused() -> None:
     assert finding.severity is Severity.REFUSAL
     assert finding.message == "group 2 also holds 0000:01:00.1 [10de:0fb9]"
     assert "driver snd_hda_intel" in finding.evidence[0].text
-    assert find("GRP001", *layers, allow=("siblings",)).severity is Severity.CONDITION
+    assert "move the other device" in finding.remedy
 
 
 def test_grp001_bridges_are_no_strangers() -> None:
@@ -140,6 +144,22 @@ def test_grp001_member_that_was_not_read_is_a_stranger() -> None:
 def test_grp001_without_a_group_fails() -> None:
     """A controller in no group cannot be passed."""
     assert find("GRP001", {f"{FOLDER}/iommu_group": Status.ABSENT}).severity is Severity.FAILURE
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param({"sections/iommu": Status.TIMED_OUT}, id="groups-late"),
+        pytest.param({"sections/pci": Status.TIMED_OUT}, id="devices-late"),
+        pytest.param({"sys/kernel/iommu_groups/2/devices": Status.DENIED}, id="members-denied"),
+        pytest.param(
+            {f"sys/kernel/iommu_groups/2/{name}": Status.ABSENT for name in ("devices", "type", "reserved_regions")}, id="hidden"
+        ),
+    ],
+)
+def test_grp001_group_that_was_not_read_is_unknown(layer: Layer) -> None:
+    """A group that was not read in whole may hold anything."""
+    assert find("GRP001", layer).severity is Severity.UNKNOWN
 
 
 MSI = "0x00000000fee00000 0x00000000feefffff msi"
@@ -180,6 +200,30 @@ def test_sto001_idle_stick_passes() -> None:
 def test_sto001_without_an_answer_is_unknown(section: str) -> None:
     """Disks that could not be read are not taken for unused."""
     assert find("STO001", STICK, {f"sections/{section}": Status.TIMED_OUT}).severity is Severity.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [Status.DENIED, Status.ABSENT, Status.TIMED_OUT], ids=lambda status: status.value)
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [("STO001", "proc/self/mountinfo"), ("STO001", "proc/swaps"), ("NET001", "proc/net/route")],
+)
+def test_losses_that_are_hidden_are_unknown(rule: str, name: str, status: Status) -> None:
+    """A list that the host did not show, for whatever reason, proves that nothing is lost no more than a wrong one would."""
+    finding = find(rule, STICK, {name: status})
+
+    assert finding.severity is Severity.UNKNOWN
+    assert f"/{name}" in finding.message
+
+
+def test_net001_hidden_routes_of_ipv6_are_unknown() -> None:
+    """A host without IPv6 has no such routes; one that denies them hides them."""
+    assert find("NET001", {"proc/net/ipv6_route": Status.ABSENT}).severity is Severity.PASS
+    assert find("NET001", {"proc/net/ipv6_route": Status.DENIED}).severity is Severity.UNKNOWN
+
+
+def test_losses_of_a_host_with_hidden_mounts_are_still_refused() -> None:
+    """What is seen to be in use is refused, whatever else is hidden."""
+    assert find("STO001", STICK, {"proc/swaps": Status.DENIED, "sys/fs/ext4": "sda1"}).severity is Severity.REFUSAL
 
 
 NIC = f"/sys/devices/pci0000:00/0000:00:01.0/{CARD['intel']}/usb1/1-1/1-1:1.0/net/enx0"

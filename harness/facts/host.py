@@ -12,18 +12,25 @@ from harness.facts.acpi import Acpi, read_acpi
 from harness.facts.cpu import Cpu, read_cpu
 from harness.facts.iommu import Iommu, read_iommu, read_log_lines
 from harness.facts.kernel import Board, Kernel, read_board, read_kernel
-from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_vfio
+from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_tools, read_vfio
 from harness.facts.names import read_pci_names
 from harness.facts.network import NetworkInterface, read_network
 from harness.facts.pci import PciDevice, read_pci
 from harness.facts.storage import Disk, read_disks
+from harness.facts.sysfs import timed_out
 from harness.facts.usb import UsbDevice, read_usb
+
+MOUNTS, SWAPS, ROUTES, GROUPS = "/proc/self/mountinfo", "/proc/swaps", "/proc/net/route", "/sys/kernel/iommu_groups"
+LISTS = (MOUNTS, SWAPS, ROUTES, GROUPS)
+"""What tells whom the host would lose with a controller."""
 
 
 class HostFacts(msgspec.Struct, frozen=True):
     """A photograph of a host; every action makes it stale.
 
+    ``tools`` are the programs that the suites use and the host has (None: it was not asked).
     ``gaps`` names what the host would not say: ``commands/dmesg denied``, ``sections/pci timed out``.
+    ``unread`` names the lists of what the host would lose that did not come, for whatever reason: they prove nothing.
     """
 
     taken: str = ""
@@ -41,6 +48,8 @@ class HostFacts(msgspec.Struct, frozen=True):
     qemu_version: str = ""
     dmesg_iommu_lines: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None
+    unread: tuple[str, ...] = LISTS
 
     def find_pci(self, address: str | PciAddress) -> PciDevice | None:
         """Return the function at an address."""
@@ -90,6 +99,8 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         qemu_version=read_qemu_version(capture),
         dmesg_iommu_lines=read_log_lines(capture),
         gaps=_read_gaps(capture),
+        tools=read_tools(capture),
+        unread=_read_unread(capture),
     )
 
 
@@ -125,6 +136,15 @@ def _spelled(value: PciId | str | None) -> str | None:
 def _full_address(value: PciAddress | str | None) -> str | None:
     """Return the address as sysfs spells it: ``05:00.0`` may be given without its domain. Raises ValueError for no address."""
     return str(PciAddress.parse(str(value))) if value else None
+
+
+def _read_unread(capture: Capture) -> tuple[str, ...]:
+    """Return the lists that did not come. A host without IPv6 has no routes of that kind; one that hides them has."""
+    gone = {Status.DENIED, Status.TIMED_OUT}
+    unread = [name for name in LISTS if name != GROUPS and capture.get(name[1:]).status is not Status.READ]
+    unread += [ROUTES] if capture.get("proc/net/ipv6_route").status in gone else []
+    unread += [] if capture.has(GROUPS[1:]) and not timed_out(capture, "iommu") else [GROUPS]
+    return tuple(dict.fromkeys(unread))
 
 
 def _read_gaps(capture: Capture) -> tuple[str, ...]:

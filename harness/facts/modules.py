@@ -1,4 +1,4 @@
-"""KVM, VFIO and QEMU: what the host can start a guest with."""
+"""KVM, VFIO, QEMU and other programs: what the host can start a guest with, and what the suites use there."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ def read_vfio(capture: Capture) -> Vfio:
 def read_qemu_version(capture: Capture) -> str:
     """Return the first line that the host's QEMU prints of itself, empty without one."""
     return next(iter((capture.text("commands/qemu") or "").splitlines()), "")
+
+
+def read_tools(capture: Capture) -> tuple[str, ...] | None:
+    """Return which of the programs that the suites use the host has, None if it did not say."""
+    text = capture.text("commands/tools")
+    return None if text is None else tuple(text.split())
 
 
 def _available(capture: Capture) -> str:

@@ -13,7 +13,7 @@ unset CDPATH
 root=${THROUGHPASS_ROOT:-}
 tick=${THROUGHPASS_TICK:-5}
 batch=
-SECTIONS='kernel cpu iommu acpi pci usb block mounts net modules devices log qemu'
+SECTIONS='kernel cpu iommu acpi pci usb block mounts net modules devices log qemu tools'
 
 item() { # status name data
     batch="${batch}@tp $1 ${#3} $2
@@ -230,6 +230,18 @@ section_qemu() {
             break
         fi
     done
+}
+
+section_tools() {
+    if [ -n "$root" ]; then
+        text commands/tools
+        return
+    fi
+    list=
+    for tool in fio perl python3 dd timeout sha256sum lspci lsusb; do
+        if command -v "$tool" >/dev/null; then list="$list $tool"; fi
+    done
+    item read commands/tools "${list# }"
 }
 
 watch() { # tells the photographer that time passes; ends with it

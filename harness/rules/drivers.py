@@ -53,7 +53,7 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     "PCI002",
     title="The controller's present driver is known",
     why="It is the driver that the controller is given back to; its name differs from board to board and from its module's.",
-    remedy="unbind the controller and let its own driver take it: `echo ADDRESS > /sys/bus/pci/drivers_probe`",
+    remedy="where nobody uses it: unbind it, clear driver_override, modprobe xhci_pci, echo ADDRESS >/sys/bus/pci/drivers_probe",
     source="QubesOS/qubes-issues#5713, dracut-ng/dracut#2491",
 )
 def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:
@@ -64,7 +64,11 @@ def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) ->
         Evidence(f"{source}/driver_override", controller.driver_override or "(null)"),
     )
     if controller.driver is None:
-        return Opinion(Severity.INFORMATION, "the controller has no driver now, and will be left without one", evidence)
+        return Opinion(Severity.REFUSAL, "the controller has no driver: load xhci_pci", evidence)
     if controller.driver in PASSING_DRIVERS:
-        return Opinion(Severity.INFORMATION, f"the controller is already bound to {controller.driver}", evidence)
+        message = (
+            f"the controller is already on {controller.driver} (somebody uses it, or a former run did not end): "
+            "give it back to its driver first"
+        )
+        return Opinion(Severity.REFUSAL, message, evidence)
     return Opinion(Severity.PASS, f"the controller's driver is {controller.driver}", evidence)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from harness.core.finding import Evidence, Severity
-from harness.facts.host import HostFacts
+from harness.facts.host import GROUPS, HostFacts
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_removal
 from harness.rules.controller import describe
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
-_GROUPS = "/sys/kernel/iommu_groups"
 _DIRECT, _RELAXABLE = "direct", "direct-relaxable"
 
 
@@ -17,31 +16,32 @@ _DIRECT, _RELAXABLE = "direct", "direct-relaxable"
     "GRP001",
     title="The controller's IOMMU group holds nothing foreign",
     why="A group is passed as a whole: every other device in it would leave the host too.",
-    remedy="move the card to another slot, best one directly on the processor; [allow] siblings if a human accepts the loss",
+    remedy="move the card to another slot, best one directly on the processor, or move the other device",
     source="foxlet/vmra1n#4, 64kramsystem/vga-passthrough#34, PVE-Tools/PVE-Tools-9#98",
 )
-def group_members(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
+def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Look for members that are neither the controller nor a bridge."""
     source = f"/sys/bus/pci/devices/{controller.address}/iommu_group"
     if controller.group is None:
-        if facts.iommu.dma_remapping == "unknown":
+        if facts.iommu.dma_remapping == "unknown" or facts.section_timed_out("pci"):
             return Opinion(Severity.UNKNOWN, "the controller's group is not shown", (Evidence(source, "does not exist"),))
         return Opinion(
             Severity.FAILURE, "the controller is in no IOMMU group", (Evidence(source, "does not exist"),), "see IOM001"
         )
     members = facts.group_members(controller.address)
-    folder = f"{_GROUPS}/{controller.group}/devices"
+    folder = f"{GROUPS}/{controller.group}/devices"
     unseen = set(facts.iommu.groups.get(controller.group, ())) - {device.address for device in members}
     evidence = (Evidence(folder, "\n".join([*(_describe_member(device) for device in members), *sorted(unseen)])),)
     foreign = [device for device in members if device.address != controller.address and not device.is_bridge]
     names = [*map(describe, foreign), *sorted(unseen)]
+    shown = controller.address in facts.iommu.groups.get(controller.group, ()) and GROUPS not in facts.unread
+    if not names and (facts.section_timed_out("pci") or not shown):
+        return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {controller.group}", evidence)
     if not names:
         return Opinion(
             Severity.PASS, f"group {controller.group} holds the controller and nothing but bridges beside it", evidence
         )
     message = f"group {controller.group} also holds {', '.join(names)}"
-    if "siblings" in target.allow:
-        return Opinion(Severity.CONDITION, f"{message}: permitted by [allow] siblings", evidence)
     return Opinion(Severity.REFUSAL, message, evidence)
 
 
@@ -77,7 +77,7 @@ def reserved_regions(facts: HostFacts, _: Target, controller: PciDevice) -> Opin
     """Judge the regions by their type; msi and reserved ones are in every group."""
     if controller.group is None:
         return Opinion(Severity.INFORMATION, "the controller is in no IOMMU group, which has its own rule (GRP001)")
-    source = f"{_GROUPS}/{controller.group}/reserved_regions"
+    source = f"{GROUPS}/{controller.group}/reserved_regions"
     regions = facts.iommu.reserved_regions.get(controller.group, ())
     evidence = (Evidence(source, "\n".join(regions) or "(none shown)"),)
     kinds = {region.split()[-1] for region in regions if region.split()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.core.finding import Evidence, Severity
-from harness.facts.host import HostFacts
+from harness.facts.host import MOUNTS, ROUTES, SWAPS, HostFacts
 from harness.facts.pci import PciDevice
 from harness.facts.storage import Disk
 from harness.rules.rule import Opinion, Target, controller_rule
@@ -29,6 +29,8 @@ def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     late = [section for section in ("block", "mounts", "usb") if facts.section_timed_out(section)]
     if late:
         return Opinion(Severity.UNKNOWN, f"the host's disks could not be read in time ({', '.join(late)})", evidence)
+    if hidden := [name for name in (MOUNTS, SWAPS) if name in facts.unread]:
+        return Opinion(Severity.UNKNOWN, f"the host does not show what it uses its disks for ({', '.join(hidden)})", evidence)
     nothing = Evidence("/sys/class/block", f"no disk behind {controller.address}")
     message = "the host uses none of the disks on the controller" if found else "there is no disk on the controller"
     return Opinion(Severity.PASS, message, evidence or (nothing,))
@@ -57,6 +59,8 @@ def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
         return Opinion(Severity.REFUSAL, f"{defaults[0]} on the controller is the host's only default route", evidence)
     if facts.section_timed_out("net"):
         return Opinion(Severity.UNKNOWN, "the host's network interfaces could not be read in time", evidence)
+    if ROUTES in facts.unread:
+        return Opinion(Severity.UNKNOWN, f"the host does not show its routes ({ROUTES})", evidence)
     if found:
         return Opinion(
             Severity.INFORMATION, f"the host loses the interface {', '.join(item.interface for item in found)}", evidence

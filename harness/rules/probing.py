@@ -6,6 +6,10 @@ from harness.core.finding import Evidence, Severity
 from harness.facts.host import HostFacts
 from harness.rules.rule import Opinion, Target, host_rule
 
+_NEEDED_TOOLS = ("fio", "dd", "timeout", "sha256sum")
+_RELAYS = ("perl", "python3")
+_SHOWN_BY = ("lspci", "lsusb")
+
 
 @host_rule(
     "HST001",
@@ -26,6 +30,27 @@ def answers(facts: HostFacts, _: Target) -> Opinion:
     if denied:
         return Opinion(Severity.INFORMATION, f"the host denied {len(denied)} of the answers", evidence)
     return Opinion(Severity.PASS, "the host answered everything", (Evidence("probe", f"complete, taken {facts.taken}"),))
+
+
+@host_rule(
+    "HST002",
+    title="The host has the tools that the suites use",
+    why="Speed is measured with fio, content read with dd and sha256sum, waits end with timeout, sockets are relayed.",
+    remedy="install them on the host (Debian: fio, coreutils, perl or python3, pciutils, usbutils)",
+    source="this suite",
+)
+def tools(facts: HostFacts, _: Target) -> Opinion:
+    """Name what is missing: no fault of the board's, but nothing can be proven without."""
+    if facts.tools is None:
+        return Opinion(Severity.UNKNOWN, "the host did not say which programs it has")
+    evidence = (Evidence("command -v", " ".join(facts.tools) or "(none)"),)
+    missing = [tool for tool in _NEEDED_TOOLS if tool not in facts.tools]
+    missing += [] if any(tool in facts.tools for tool in _RELAYS) else [" or ".join(_RELAYS)]
+    if missing:
+        return Opinion(Severity.UNKNOWN, f"the host lacks {', '.join(missing)}", evidence)
+    if missing := [tool for tool in _SHOWN_BY if tool not in facts.tools]:
+        return Opinion(Severity.INFORMATION, f"the host has no {', '.join(missing)}: there is less evidence", evidence)
+    return Opinion(Severity.PASS, "the host has every tool that the suites use", evidence)
 
 
 @host_rule(

@@ -12,6 +12,7 @@ from harness.rules.rule import Rule, Target
 
 _IN_ORDER = (
     probing.answers,
+    probing.tools,
     processor.virtualization_flag,
     processor.kvm_device,
     processor.qemu,

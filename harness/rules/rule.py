@@ -19,17 +19,13 @@ UNDETERMINED = "not judged: the controller is not determined (PCI001)"
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be passed: the controller, if exactly one fits, and what the bench file asked for.
-
-    ``allow`` holds what a human permitted by name (``siblings``). Made by ``find_target``.
-    """
+    """What is to be passed: the controller, if exactly one fits, and what the bench file asked for. Made by ``find_target``."""
 
     controller: PciDevice | None = None
     id: str | None = None
     address: str | None = None
     subsystem: str | None = None
     driver: str = "vfio-pci"
-    allow: tuple[str, ...] = ()
 
     @property
     def wish(self) -> str:
@@ -76,14 +72,13 @@ def find_target(
     address: str | None = None,
     subsystem: str | None = None,
     driver: str = "vfio-pci",
-    allow: tuple[str, ...] = (),
 ) -> Target:
     """Return the target that a bench file asks for; its controller is None unless exactly one xHCI controller fits.
 
     Raises ValueError for an address that is none.
     """
     fitting = find_controllers(facts, id=id, address=address, subsystem=subsystem)
-    return Target(fitting[0] if len(fitting) == 1 else None, id, address, subsystem, driver, allow)
+    return Target(fitting[0] if len(fitting) == 1 else None, id, address, subsystem, driver)
 
 
 def host_rule(id: str, *, title: str, why: str, remedy: str, source: str) -> Callable[[HostOpinion], Rule]:  # noqa: A002
