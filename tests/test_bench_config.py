@@ -104,6 +104,15 @@ def test_bench_file_defaults() -> None:
         pytest.param('id = "1033:0194"', "", ["[controller] names nothing"], id="controller-empty"),
         pytest.param('id = "1033:0194"', 'driver = "uio"', ["'controller.driver'", "'uio'", "'vfio-pci'"], id="driver"),
         pytest.param('kind = "virtual"', 'kind = "ssh"', ["needs a [host] table"], id="ssh-without-host"),
+        pytest.param(
+            'driver = "nec-usb-xhci"',
+            'driver = "nec-usb-xhci"\noptions = { p3 = "x" }',
+            ["'board.device[0].options.p3'", "'x'"],
+            id="ports",
+        ),
+        pytest.param(
+            '"1033:0194"', '"1033:0194"\n[storage]\nserial = "TP9"', ["'storage.serial'", "'TP9'", "'TP0001'"], id="serial"
+        ),
         pytest.param("schema = 1", "schema = ", ["not valid TOML", "line 2"], id="no-toml"),
     ],
 )
@@ -115,6 +124,22 @@ def test_bench_file_error_names_key_value_and_remedy(old: str, new: str, said: l
 
     assert message.startswith("mine.toml")
     assert [part for part in said if part not in message] == []
+
+
+@pytest.mark.parametrize("ports", ["true", "-1", '"4x"', '""', "1000"])
+def test_bench_file_ports_are_small_numbers(ports: str) -> None:
+    """What is no number of ports is refused by its key before anybody counts with it; a number in quotes is one."""
+    card = 'driver = "nec-usb-xhci"'
+
+    assert "board.device[0].options.p2" in refusal(BOARD.replace(card, f"{card}\noptions = {{ p2 = {ports} }}"))
+    assert parse_bench(BOARD.replace(card, f'{card}\noptions = {{ p2 = "4" }}'), "mine.toml").board is not None
+
+
+def test_bench_file_serial_of_the_root_is_no_stick() -> None:
+    """The stick that the board's root is on is not one to pass; a board without any says so."""
+    root = BOARD.replace('iommu = "intel"', 'root = "usb:s1"') + '[storage]\nserial = "TP0001"\n'
+
+    assert "has none that could be named" in refusal(root)
 
 
 def test_bench_file_twins_are_refused() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from harness.bench.config import parse_bench
 from harness.bench.images import Image
 from harness.bench.virtual import VirtualBench, board_spec, stick_devices, stick_file, usb_port
-from harness.core.errors import BenchError
+from harness.core.errors import BenchError, UsageError
 from harness.core.pattern import pattern_sha256
 from harness.machine.spec import MachineSpec
 
@@ -139,14 +142,13 @@ def test_stick_uas_is_two_devices() -> None:
 
 
 def test_stick_is_chosen_by_the_storage_table() -> None:
-    """The stick of [storage] is the one to plug; a serial that no stick has finds none."""
+    """The stick of [storage] is the one to plug; a board without sticks has none."""
     sticks = "[board]\n" + CARD + STICK.format("s1") + 'serial = "A"\n' + STICK.format("s2") + 'serial = "B"\n'
 
     chosen = bench(sticks + '[storage]\nserial = "B"\n').find_stick()
 
     assert chosen is not None
     assert chosen.id == "s2"
-    assert bench(sticks + '[storage]\nserial = "C"\n').find_stick() is None
     assert bench("[board]\n" + CARD).find_stick() is None
 
 
@@ -164,6 +166,40 @@ def test_stick_file_holds_the_pattern(tmp_path: Path, monkeypatch: pytest.Monkey
     assert again == tmp_path / "run" / "s1"
     assert hashlib.sha256(again.read_bytes()).hexdigest() == pattern_sha256(serial, 64)
     assert len(list((tmp_path / "cache" / "sticks").iterdir())) == 1
+
+
+def test_stick_files_of_long_serials_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two serials that begin alike, however long, have contents of their own."""
+    monkeypatch.setenv("THROUGHPASS_CACHE", str(tmp_path / "cache"))
+    texts = [STICK.format(f"s{end}") + f'size_mib = 64\nserial = "{"x" * 120}{end}"\n' for end in "12"]
+    sticks = bench("[board]\n" + CARD + "".join(texts)).board.stick
+
+    first, second = (hashlib.sha256(stick_file(stick, tmp_path).read_bytes()).hexdigest() for stick in sticks)
+
+    assert (first, second) == tuple(pattern_sha256(stick.serial, 64) for stick in sticks)
+    assert first != second
+
+
+def test_stick_file_without_room_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache and the run's own folder are told apart: each has a variable of its own that moves it."""
+    monkeypatch.setenv("THROUGHPASS_CACHE", str(tmp_path / "cache"))
+    stick = bench("[board]\n" + CARD + STICK.format("s1") + "size_mib = 64\n").board.stick[0]
+    run = tmp_path / "run"
+    run.mkdir()
+    free = {tmp_path / "cache" / "sticks": 1 << 40, run: 0}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[folder]))
+
+    with pytest.raises(UsageError, match=rf"64 MiB under {run}, 0 MiB are free: .* set TMPDIR"):
+        stick_file(stick, run)
+    free[run] = 1 << 40
+    monkeypatch.setattr(shutil, "copyfile", full_disk)
+    with pytest.raises(BenchError, match=rf"the disk under {run} is full: .* set TMPDIR"):
+        stick_file(stick, run)
+
+
+def full_disk(*_: Any) -> None:
+    """Fail as a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_board_that_is_not_open_has_no_machine() -> None:

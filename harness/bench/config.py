@@ -18,6 +18,9 @@ BOARDS = Path(__file__).resolve().parents[2] / "fixtures" / "boards"
 
 SCHEMA = 1
 
+PORT_KEYS = {"p2", "p3"}
+"""Options of QEMU's xHCI cards: how many ports of USB 2 and USB 3 they have."""
+
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -234,6 +237,8 @@ def _check_consistency(config: BenchConfig, name: str) -> None:
     _check_names(config.controller, name)
     if config.board is not None:
         _check_board(config.board, name)
+        _check_ports(config.board, name)
+        _check_storage(config.board, config.storage, name)
 
 
 def _check_names(controller: ControllerSection, name: str) -> None:
@@ -257,6 +262,22 @@ def _check_board(board: BoardSection, name: str) -> None:
     root = board.root.partition(":")[2]
     if root and root not in {stick.id for stick in board.stick}:
         raise UsageError(f"{name}: the key 'board.root' names the stick {root!r}, but no [[board.stick]] has that id")
+
+
+def _check_ports(board: BoardSection, name: str) -> None:
+    """Check the numbers of a card's ports: we count with them, whatever else is passed on to QEMU as it is."""
+    for number, device in enumerate(board.device):
+        for key in PORT_KEYS & device.options.keys():
+            if not re.fullmatch(r"\d{1,2}", found := str(device.options[key])):
+                where = f"board.device[{number}].options.{key}"
+                raise UsageError(f"{name}: the key {where!r} has the value {found!r}: that is no number of ports")
+
+
+def _check_storage(board: BoardSection, storage: StorageSection, name: str) -> None:
+    known = [stick.serial for stick in board.stick if board.root != f"usb:{stick.id}"]
+    if storage.serial and storage.serial not in known:
+        there = f"the serials are {', '.join(map(repr, known))}" if known else "the board has none that could be named"
+        raise UsageError(f"{name}: the key 'storage.serial' names no stick of the board, {storage.serial!r}: {there}")
 
 
 def json_schema() -> dict[str, Any]:

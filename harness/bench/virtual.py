@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 
 from harness.bench.accelerator import choose_accelerator
-from harness.bench.cache import Progress, cache_folder, full_disk_explained, locked, require_space
+from harness.bench.cache import SCRATCH, Progress, cache_folder, full_disk_explained, locked, require_space
 from harness.bench.config import BenchConfig, BoardSection, DeviceSection, StickSection
 from harness.bench.host import Host
 from harness.bench.images import Image, require_image
@@ -208,13 +209,15 @@ def usb_port(board: BoardSection, stick: StickSection) -> int:
 def stick_file(stick: StickSection, scratch: Path) -> Path:
     """Return a file of the run's own with the stick's known content; the content is kept in the cache."""
     folder = cache_folder() / "sticks"
-    kept = folder / f"{_hexed(stick.serial)}-{stick.size_mib}"
+    kept = folder / f"{hashlib.sha256(stick.serial.encode()).hexdigest()}-{stick.size_mib}"
     with full_disk_explained(folder):
         folder.mkdir(exist_ok=True)
         if not kept.is_file():
             require_space(folder, 2 * stick.size_mib, f"the stick {stick.id}")
             _write_pattern(stick, kept)
-        mine = scratch / stick.id
+    mine = scratch / stick.id
+    require_space(scratch, stick.size_mib, f"the stick {stick.id} of this run", SCRATCH)
+    with full_disk_explained(scratch, SCRATCH):
         shutil.copyfile(kept, mine)
     return mine
 
@@ -229,8 +232,3 @@ def _write_pattern(stick: StickSection, target: Path) -> None:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
-
-
-def _hexed(serial: str) -> str:
-    """Return a file name for a serial, whatever signs it holds."""
-    return serial.encode().hex()[:120]
