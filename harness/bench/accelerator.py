@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.bench.cache import Progress, cache_folder, silent
+from harness.bench.cache import Progress, cache_folder, silent, write_whole
 from harness.bench.images import Image
 from harness.core.deadline import Deadline
 from harness.machine.spec import (
@@ -52,12 +52,20 @@ def probe_kvm(image: Image, progress: Progress = silent, *, fresh: bool = False)
     if refused := _cannot_open():
         return KvmAnswer(usable=False, reason=refused)
     kept = cache_folder() / f"kvm-{_situation()}.json"
-    if kept.is_file() and not fresh:
-        return msgspec.json.decode(kept.read_bytes(), type=KvmAnswer)
+    if not fresh and (known := _kept_answer(kept)):
+        return known
     progress(f"probing KVM by a real boot, {PROBE_LIMIT_S} s at most")
     answer = _boot_probe(image)
-    kept.write_bytes(msgspec.json.encode(answer))
+    write_whole(kept, msgspec.json.encode(answer))
     return answer
+
+
+def _kept_answer(path: Path) -> KvmAnswer | None:
+    """Return what was found out before, or None: a file that cannot be read, or holds something else, is no answer."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=KvmAnswer)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _cannot_open() -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from harness.bench.accelerator import probe_kvm
 from harness.bench.cache import Progress, cache_folder
-from harness.bench.images import find_image, recipe_names, require_image
-from harness.core.errors import ThroughpassError
+from harness.bench.images import find_image, recipe_names, require_image, require_mounts
+from harness.core.errors import ThroughpassError, UsageError
 from harness.transport.local import LocalTransport
 
 IMAGE = "debian13"
@@ -89,7 +89,7 @@ def look_at_namespaces() -> Answer:
     """Say whether an image can be built by this user: root, or anybody who may have user namespaces and subordinate ids."""
     subject = "user namespaces"
     if os.geteuid() == 0:
-        return Answer(subject, good=True, text="not needed: root builds images without them")
+        return look_at_mounts()
     user = LocalTransport().run("id -un").text
     lines = [line.split(":", 1)[0] for line in _read("/etc/subuid").splitlines()]
     if LocalTransport().run("unshare --user --map-root-user true").status != 0:
@@ -98,6 +98,15 @@ def look_at_namespaces() -> Answer:
         text = f"no range in /etc/subuid; as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
         return Answer(subject, good=False, text=text)
     return Answer(subject, good=True, text="allowed, with a range in /etc/subuid")
+
+
+def look_at_mounts() -> Answer:
+    """Say whether root may mount, which is how he builds images."""
+    try:
+        require_mounts()
+    except UsageError as error:
+        return Answer("mounts", good=False, text=error.message)
+    return Answer("mounts", good=True, text="allowed: root builds images without user namespaces")
 
 
 def look_at_space() -> Answer:

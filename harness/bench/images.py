@@ -11,19 +11,23 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.bench.cache import Progress, cache_folder, full_disk_explained, locked, require_space, silent
+from harness.bench.cache import SCRATCH, Progress, cache_folder, full_disk_explained, locked, require_space, silent
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, UsageError
-from harness.transport.local import LocalProcess
+from harness.transport.local import LocalProcess, LocalTransport
 
 RECIPES = Path(__file__).resolve().parents[2] / "fixtures" / "images"
 _BUILD_MIB = 2500  # the unpacked root twice, the archives and the result
 _BUILD_LIMIT_S = 1800
+MOUNT_TRIAL = "unshare --mount true"
+_KEPT_S = 7 * 24 * 3600.0
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/bug/*")
 
 
@@ -87,9 +91,16 @@ def find_image(name: str) -> Image | None:
 def require_image(name: str, progress: Progress = silent) -> Image:
     """Return an image, building it first if need be; builders of the same image wait for one another."""
     if image := find_image(name):
-        return image
+        return _used(image)
     with locked(f"image-{name}", wait=True, busy=f"another process builds the image {name}", progress=progress):
-        return find_image(name) or build_image(read_recipe(name), progress)
+        return _used(find_image(name) or build_image(read_recipe(name), progress))
+
+
+def _used(image: Image) -> Image:
+    """Note that an image is in use: by the folder's time remove_older tells those that nobody wants any more."""
+    with suppress(OSError):  # a cache that is shared by others and read-only for us
+        os.utime(image.folder)
+    return image
 
 
 def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
@@ -97,10 +108,11 @@ def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
     for tool in ("mmdebstrap", "mke2fs"):
         if shutil.which(tool, path=_path()) is None:
             raise UsageError(f"{tool} is not installed, and the image {recipe.name} cannot be built without it: run make setup")
+    require_mounts()
     target = _folder(recipe)
     target.parent.mkdir(parents=True, exist_ok=True)
     require_space(target.parent, _BUILD_MIB, f"building the image {recipe.name}")
-    require_space(Path(tempfile.gettempdir()), _BUILD_MIB, f"building the image {recipe.name}")
+    require_space(Path(tempfile.gettempdir()), _BUILD_MIB, f"building the image {recipe.name}", SCRATCH)
     for abandoned in target.parent.glob(f"{_unfinished(recipe)}*"):  # of a builder that was killed: we hold the lock now
         shutil.rmtree(abandoned, ignore_errors=True)
     progress(f"building the image {recipe.name} (Debian {recipe.suite}); it is kept in {target.parent}")
@@ -110,7 +122,7 @@ def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
     ):
         _run_mmdebstrap(recipe, Path(scratch), progress)
         built = Path(scratch) / "image"
-        _remove_older(recipe)
+        remove_older(recipe)
         built.rename(target)
     progress(f"image {recipe.name} is ready: {sum(f.stat().st_blocks * 512 for f in target.iterdir()) >> 20} MiB")
     return Image(recipe.name, target)
@@ -156,6 +168,15 @@ def _run_mmdebstrap(recipe: Recipe, scratch: Path, progress: Progress) -> None:
         raise _build_error(recipe, log.read_text(errors="replace"))
 
 
+def require_mounts() -> None:
+    """Raise UsageError for a root who may mount nothing, as in a container: mmdebstrap would say so at length, and late."""
+    if os.geteuid() == 0 and LocalTransport().run(MOUNT_TRIAL).status != 0:
+        raise UsageError(
+            "root may not mount here (a container without CAP_SYS_ADMIN?), which building an image needs: "
+            "start the container with --cap-add SYS_ADMIN or --privileged, or build as a user who is not root"
+        )
+
+
 def _mount_namespace() -> list[str]:
     """Return what keeps root's mounts out of this machine's table: killed, mmdebstrap leaves /proc, /sys and /dev in its tree.
 
@@ -197,10 +218,12 @@ def _build_error(recipe: Recipe, text: str) -> BenchError:
     return BenchError(f"the image {recipe.name} could not be built: mmdebstrap failed", evidence=tail)
 
 
-def _remove_older(recipe: Recipe) -> None:
-    """Remove images of the same name whose recipe is no more; a machine that still runs from one keeps its open files."""
+def remove_older(recipe: Recipe) -> None:
+    """Remove images of the same name that nobody has used for a week: another checkout may have another recipe of that name."""
     for old in _folder(recipe).parent.glob(f"{recipe.name}-*"):
-        shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def _unfinished(recipe: Recipe) -> str:
