@@ -14,6 +14,11 @@ def test_host_answers(require_rule: Require) -> None:
     require_rule("HST001")
 
 
+def test_host_has_the_tools(require_rule: Require) -> None:
+    """The host has the tools that the suites use."""
+    require_rule("HST002")
+
+
 def test_cpu_virtualization(require_rule: Require) -> None:
     """The processor has hardware virtualization (vmx or svm)."""
     require_rule("CPU001")
