@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -128,3 +129,17 @@ def test_local_listen_notices_a_process_that_ends(tmp_path: Path) -> None:
             listener.accept(process, Deadline.after(10, "accepting"))
 
     assert caught.value.evidence == "no such device"
+
+
+def test_local_connect_to_nobody_is_a_sentence() -> None:
+    """A port where nothing listens is an error of the bench that names it, and no time left is a deadline that passed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    with (
+        pytest.raises(BenchError, match=rf"port {port} of this machine cannot be reached: Connection refused"),
+        LocalTransport().connect(port, Deadline.after(5, "connecting")),
+    ):
+        pass
+    with pytest.raises(DeadlineError, match="connecting"), LocalTransport().connect(port, Deadline.after(0, "connecting")):
+        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import socket
 import threading
 from collections.abc import Coroutine, Mapping
@@ -15,6 +16,7 @@ from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, DeadlineError
 
 T = TypeVar("T")
+_TIDYING_S = 2.0
 
 
 class Qmp:
@@ -29,7 +31,12 @@ class Qmp:
         self._events = EventListener()
         self._client.register_listener(self._events)
         connection.setblocking(False)
-        self._await(self._client.connect(connection), deadline)
+        try:
+            self._await(self._client.connect(connection), deadline)
+        except BaseException:
+            self._stop()
+            connection.close()
+            raise
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, deadline: Deadline | None = None) -> Any:
         """Run one command; raise BenchError with QEMU's words if it is refused."""
@@ -51,9 +58,15 @@ class Qmp:
         except (BenchError, DeadlineError):
             pass  # QEMU may be gone, which is what a disconnect is for
         finally:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(5)
-            self._loop.close()
+            self._stop()
+
+    def _stop(self) -> None:
+        """End the loop and its thread, once what still runs there has ended."""
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result(_TIDYING_S + 3)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
 
     async def _next_event(self, name: str, data: Mapping[str, str]) -> Mapping[str, Any]:
         while True:
@@ -71,3 +84,13 @@ class Qmp:
             raise deadline.error() from None
         except (QMPError, OSError, EOFError) as error:
             raise BenchError(f"QMP {what} on {self.name} failed: {error}") from error
+
+
+async def _end_tasks() -> None:
+    """Let every other task of this loop end, and cancel what does not."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    if rest:
+        _, late = await asyncio.wait(rest, timeout=_TIDYING_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)

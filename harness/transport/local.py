@@ -128,7 +128,11 @@ class LocalTransport:
     @contextmanager
     def connect(self, port: int, deadline: Deadline) -> Iterator[socket.socket]:
         """Connect to a TCP port of the loopback."""
-        connection = socket.create_connection(("127.0.0.1", port), timeout=deadline.left_s)
+        deadline.check(f"port {port} was to be reached")
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), timeout=max(0.01, deadline.left_s))
+        except OSError as error:
+            raise BenchError(f"port {port} of {self.name} cannot be reached: {error.strerror or error}") from error
         try:
             yield connection
         finally:

@@ -192,8 +192,9 @@ def open_tcp_ssh(
     host_keys = expected_host_keys(address, port, host_key)
     with ExitStack() as stack:
         keys = stack.enter_context(client_keys(identity))
+        deadline.check(f"{address} was to be reached")
         try:
-            connection = stack.enter_context(socket.create_connection((address, port), timeout=deadline.left_s))
+            connection = stack.enter_context(socket.create_connection((address, port), timeout=max(0.01, deadline.left_s)))
         except OSError as error:
             raise HostLostError(f"{address} cannot be reached at port {port}: {error.strerror or error}") from error
         yield stack.enter_context(open_ssh(connection, name=name, user=user, keys=keys, host_keys=host_keys, deadline=deadline))
