@@ -93,6 +93,47 @@ def test_console_end_is_told(line: Line) -> None:
     assert "last words" in caught.value.evidence
 
 
+def test_console_is_read_while_nobody_waits(line: Line, tmp_path: Path) -> None:
+    """A machine that talks on after it was ready is never held up, and every byte of it is kept."""
+    line.machine.sendall(b"ready\r\n")
+    line.console.wait_for("ready", soon())
+    line.machine.settimeout(10)
+
+    for number in range(64):
+        line.machine.sendall(b"%d" % (number % 10) * (1 << 16))
+    line.machine.sendall(b"Kernel panic - not syncing: at last\r\n")
+
+    assert line.console.death() == "Kernel panic - not syncing: at last"
+    assert (tmp_path / "log").stat().st_size == 7 + (64 << 16) + 37
+
+
+def test_console_waits_go_on_where_the_last_one_ended(line: Line) -> None:
+    """What came between two waits is not lost for the second."""
+    line.machine.sendall(b"one two")
+    line.console.wait_for("one", soon())
+    line.console.drain()
+
+    line.console.wait_for("two", soon())
+
+    with pytest.raises(BoardError, match="did not print 'one'"):
+        line.console.wait_for("one", soon(0.2))
+
+
+def test_console_hears_the_last_words(tmp_path: Path) -> None:
+    """What comes right before the end is in the transcript when the console is closed; closing twice does no harm."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        console = Console(ours, "board", tmp_path / "log")
+        theirs.sendall(b"last words" * 10_000)
+        theirs.close()
+        console.close()
+        console.close()
+
+    assert (tmp_path / "log").read_bytes() == b"last words" * 10_000
+    assert console.tail().endswith("last words")
+    assert console.death() == ""
+
+
 def test_console_pattern_signs_are_text(line: Line) -> None:
     """The awaited text is text: signs of a pattern mean themselves."""
     line.machine.sendall(b"root@board:~# [x]")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import sys
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, HostLostError, ThroughpassError
-from harness.machine.running import Machine
-from harness.machine.spec import MachineSpec
+from harness.machine.running import Machine, start_machine
+from harness.machine.spec import MachineSpec, Role
+from harness.transport.local import LocalTransport
 
 
 class FakeProcess:
@@ -105,3 +107,82 @@ def test_loss_death_on_the_console() -> None:
 
     assert isinstance(found, BoardError)
     assert found.message == "guest died: Kernel panic - not syncing: x"
+
+
+PRINTING = """#!{python}
+import json, socket, sys
+paths = {{}}
+for word in sys.argv:
+    if word.startswith("socket,id="):
+        name, path = word.removeprefix("socket,id=").split(",path=")
+        paths[name] = path
+console, qmp = (socket.socket(socket.AF_UNIX) for _ in range(2))
+console.connect(paths["console"])
+console.sendall({words!r})
+qmp.connect(paths["qmp"])
+qmp.sendall(b'{{"QMP": {{"version": {{"qemu": {{"micro": 0, "minor": 0, "major": 9}}}}, "capabilities": []}}}}\\n')
+while command := json.loads(qmp.recv(65536) or "null"):
+    qmp.sendall(json.dumps({{"return": {{}}, **({{"id": command["id"]}} if "id" in command else {{}})}}).encode() + b"\\n")
+    if command["execute"] == "quit":
+        break
+console.sendall(b"goodbye")
+"""
+"""What answers as QEMU does, without a machine in it."""
+
+ENDING = "#!/bin/sh\necho '{words}' >&2\nexit 1\n"
+
+
+def started(tmp_path: Path, program: str, role: Role, limit_s: float = 20.0) -> ThroughpassError:
+    """Return what comes of starting a machine with a program in QEMU's place."""
+    qemu = tmp_path / "qemu"
+    qemu.write_text(program, encoding="utf-8")
+    qemu.chmod(0o755)
+    spec = MachineSpec(role, role, "k", "i", (), qemu=str(qemu))
+    with (
+        pytest.raises(ThroughpassError) as caught,
+        start_machine(spec, LocalTransport(), tmp_path, Deadline.after(limit_s, "booting")),
+    ):
+        pass
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("role", "words", "error"),
+    [
+        pytest.param("guest", "-device {driver: vfio-pci}: vfio 0000:01:00.0: group 2 is not viable", BoardError, id="vfio"),
+        pytest.param("guest", "could not open root.ext4", BenchError, id="guest-without-disk"),
+        pytest.param("board", "vfio 0000:01:00.0: no such device", BenchError, id="board"),
+    ],
+)
+def test_start_that_ends_at_once(tmp_path: Path, role: Role, words: str, error: type[ThroughpassError]) -> None:
+    """A guest whose controller QEMU cannot have is the board's failure; every other end at once is the bench's."""
+    found = started(tmp_path, ENDING.format(words=words), role)
+
+    assert type(found) is error
+    assert words in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("role", "words", "error", "said"),
+    [
+        pytest.param("guest", b"booting", BoardError, "did not print", id="guest-is-silent"),
+        pytest.param("board", b"booting", BenchError, "did not print", id="board-is-silent"),
+        pytest.param("board", b"Kernel panic - not syncing: x\r\n", BoardError, "died: Kernel panic", id="board-panics"),
+        pytest.param("guest", b"Kernel panic - not syncing: x\r\n", BoardError, "died: Kernel panic", id="guest-panics"),
+    ],
+)
+def test_start_that_is_never_ready(tmp_path: Path, role: Role, words: bytes, error: type[ThroughpassError], said: str) -> None:
+    """A board of our own making that is slow is the bench's fault; one that panics, and any guest, is the board's."""
+    found = started(tmp_path, PRINTING.format(python=sys.executable, words=words), role, 3.0)
+
+    assert type(found) is error
+    assert f"the console of {role} {said}" in found.message
+    assert words.decode().strip() in found.evidence
+
+
+def test_start_keeps_what_is_said_after_it_was_ready(tmp_path: Path) -> None:
+    """The transcript goes on to the machine's very end, whatever ended the use of it."""
+    found = started(tmp_path, PRINTING.format(python=sys.executable, words=b"throughpass: ready\r\n"), "board")
+
+    assert "does not say which port" in found.message
+    assert (tmp_path / "board-console.log").read_bytes() == b"throughpass: ready\r\ngoodbye"

@@ -59,8 +59,8 @@ class Machine:
 def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline: Deadline) -> Iterator[Machine]:
     """Start a machine on the transport's host, wait until it can be used over SSH, and end it afterwards.
 
-    Transcripts go to ``logs``: ``<name>-console.log`` and ``<name>-qemu.log``. Raises BoardError if it does not come up,
-    BenchError if QEMU cannot be started.
+    Transcripts go to ``logs``: ``<name>-console.log`` and ``<name>-qemu.log``. Raises BoardError if the machine dies or a
+    guest does not come up, BenchError if QEMU cannot be started or a board of our own making does not come up in time.
     """
     with ExitStack() as stack:
         workdir = stack.enter_context(scratch_folder(transport, spec.name))
@@ -69,12 +69,8 @@ def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline:
         write_file(transport, ends.host_key, keys[0].private.encode())
         write_file(transport, ends.authorized_keys, keys[1].public.encode())
         argv = qemu_argv(spec, ends)
-        process, console, qmp = stack.enter_context(_started(transport, spec.name, argv, ends, logs=logs, deadline=deadline))
-        try:
-            console.wait_for(READY, deadline)
-        except BoardError as error:
-            error.evidence += _stderr(process)
-            raise
+        process, console, qmp = stack.enter_context(_started(transport, spec, argv, ends, logs=logs, deadline=deadline))
+        _wait_until_ready(spec, process, console, deadline)
         access = Access(_forwarded_port(qmp), client_key=keys[1], host_key=keys[0].public.strip())
         connection = stack.enter_context(transport.connect(access.port, deadline))
         ssh = stack.enter_context(
@@ -111,24 +107,45 @@ def write_file(transport: Transport, path: PurePosixPath, data: bytes) -> None:
 
 @contextmanager
 def _started(
-    transport: Transport, name: str, argv: list[str], ends: Endpoints, *, logs: Path, deadline: Deadline
+    transport: Transport, spec: MachineSpec, argv: list[str], ends: Endpoints, *, logs: Path, deadline: Deadline
 ) -> Iterator[tuple[Process, Console, Qmp]]:
-    """Start QEMU and meet it at both its sockets; end it in the reverse order."""
+    """Start QEMU and meet it at both its sockets; end it in the reverse order, the console last: it hears QEMU out."""
+    name = spec.name
     with ExitStack() as stack:
         console_listener = stack.enter_context(transport.listen(ends.console))
         qmp_listener = stack.enter_context(transport.listen(ends.qmp))
+        heard = stack.enter_context(ExitStack())
         process = transport.start(argv, log=logs / f"{name}-qemu.log")
         stack.callback(_end, process, name)
         try:
             console = Console(console_listener.accept(process, deadline), name, logs / f"{name}-console.log")
-            stack.callback(console.close)
+            heard.callback(console.close)
             qmp = Qmp(qmp_listener.accept(process, deadline), name, deadline)
             stack.callback(qmp.close)
         except BenchError as error:
-            raise BenchError(f"{name} did not start: {error}", evidence=error.evidence or _stderr(process)) from error
+            raise _start_error(spec, process, error) from error
         yield process, console, qmp
         with contextlib.suppress(ThroughpassError):  # a machine that is gone already needs no goodbye
             qmp.execute("quit", deadline=Deadline.after(5, "quitting QEMU"))
+
+
+def _start_error(spec: MachineSpec, process: Process, error: BenchError) -> ThroughpassError:
+    """Return whose fault it is that QEMU did not start: a guest that is not given its controller is the board's."""
+    if spec.role == "guest" and _ended(process) is not None and "vfio" in process.stderr_text().lower():
+        message = f"QEMU of {spec.name} ended at once: the controller could not be given to it"
+        return BoardError(message, evidence=process.stderr_text())
+    return BenchError(f"{spec.name} did not start: {error}", evidence=error.evidence or _stderr(process))
+
+
+def _wait_until_ready(spec: MachineSpec, process: Process, console: Console, deadline: Deadline) -> None:
+    """Wait for the console's word. A guest that is silent is the board's fault, a silent board of our own making is ours."""
+    try:
+        console.wait_for(READY, deadline)
+    except BoardError as error:
+        error.evidence += _stderr(process)
+        if spec.role == "guest" or console.death():
+            raise
+        raise BenchError(error.message, evidence=error.evidence) from error
 
 
 def _end(process: Process, name: str) -> None:
