@@ -77,5 +77,5 @@ class TestFaultyBoards:
 
         assert done.record.verdict.board is BoardVerdict.UNDECIDED
         assert disks.outcome is Outcome.REFUSED
-        assert "sda (root" in disks.reason
+        assert "sda (/media/lower, root)" in disks.reason
         assert done.check("binding/controller-is-taken").outcome is not Outcome.PASS
