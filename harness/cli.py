@@ -22,9 +22,12 @@ from reports.spelling import visible
 if TYPE_CHECKING:
     import pytest
 
+    from harness.core.record import BoardVerdict
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 DEFAULT_BENCH = "virtual-vtd"
 BOOT_LIMIT_S = 300.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAILED, BAD_INPUT, UNDECIDED, INTERRUPTED = 1, 2, 3, 130
 
 _PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
@@ -67,21 +70,36 @@ def tell(line: str) -> None:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP end the work once, and nothing interrupt the tidying that follows."""
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
     def interrupt(signum: int, _frame: FrameType | None) -> None:
-        for each in numbers:
+        for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt(signal.Signals(signum).name)
 
-    for number in numbers:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has asked for that
+    before = signal_handlers()
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup has asked for that
             signal.signal(number, interrupt)
     try:
         yield
     except KeyboardInterrupt as interruption:
+        before = {}  # nothing more may interrupt the way out
         tell(f"throughpass: interrupted by {interruption}")
         raise typer.Exit(INTERRUPTED) from None
+    finally:
+        restore_signals(before)
+
+
+def signal_handlers() -> dict[signal.Signals, Any]:
+    """Return how the signals that end our work are handled now."""
+    return {number: signal.getsignal(number) for number in _SIGNALS}
+
+
+def restore_signals(handlers: dict[signal.Signals, Any]) -> None:
+    """Let signals be handled as they were."""
+    for number, handler in handlers.items():
+        if handler is not None:  # None: nobody in Python knows
+            signal.signal(number, handler)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer's callback)
@@ -120,7 +138,10 @@ def qualify(
     arguments += [f"--runs={runs.absolute()}"] if runs else []
     arguments += ["-k", select] if select else []
     outcome = Outcome()
+    before = signal_handlers()
     code = pytest.main(arguments, plugins=[outcome])
+    if not outcome.interrupted:  # else nothing more may interrupt the way out
+        restore_signals(before)
     raise typer.Exit(outcome.exit_status(int(code), strict=strict))
 
 
@@ -131,26 +152,40 @@ class Outcome:
         self.interrupted = False
         self.session: pytest.Session | None = None
 
-    def pytest_keyboard_interrupt(self) -> None:
-        """Note that a person, or a signal, ended the run."""
-        self.interrupted = True
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Note that a person, or a signal, ended the run; errors of collection come this way too, as a subclass."""
+        self.interrupted |= type(excinfo.value) is KeyboardInterrupt or str(excinfo.value).startswith("SIG")
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Keep the session: it has the runs."""
         self.session = session
 
     def exit_status(self, code: int, *, strict: bool) -> int:
-        """Return the worst status over all runs; ``code`` is pytest's own."""
-        from fixtures.run import RUNS
+        """Return the worst status over all benches; ``code`` is pytest's own, and what it did not run in full is undecided."""
+        import pytest
+
         from harness.core.verdict import exit_status
 
         if self.interrupted:
             return INTERRUPTED
-        runs = self.session.config.stash.get(RUNS, []) if self.session else []
-        statuses = [exit_status(run.record().verdict.board, strict=strict) for run in runs]
-        if statuses:
-            return max(statuses)
-        return BAD_INPUT if code == 4 else UNDECIDED  # noqa: PLR2004 (pytest's ExitCode.USAGE_ERROR)
+        if code == pytest.ExitCode.USAGE_ERROR:
+            return BAD_INPUT
+        verdicts = self._verdicts() if code in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED} else []
+        if not verdicts or None in verdicts:
+            return UNDECIDED
+        worst = max(exit_status(verdict, strict=strict) for verdict in verdicts if verdict)
+        return UNDECIDED if code and not worst else worst  # a failure that is in no record qualifies nobody
+
+    def _verdicts(self) -> list[BoardVerdict | None]:
+        """Return the verdict on each bench that was asked for, None for one without a record."""
+        from fixtures.options import benches_of
+        from fixtures.run import RUNS
+
+        if self.session is None:
+            return []
+        runs = {run.config.name: run for run in self.session.config.stash.get(RUNS, [])}
+        kept = {name: run.record().verdict.board for name, run in runs.items() if (run.folder / "record.json").is_file()}
+        return [kept.get(name) for name in benches_of(self.session.config)]
 
 
 @app.command()
@@ -269,6 +304,6 @@ def _transcripts(name: str) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
-    except BoardError as error:
-        error.evidence += f"\nthe transcripts lie in {folder}"
+    except (BoardError, BenchError) as error:
+        error.evidence += f"\nthe transcripts lie in {folder}" if any(folder.iterdir()) else ""
         raise

@@ -169,40 +169,124 @@ def test_cli_error_shows_no_control_code(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
-def outcome(*verdicts: BoardVerdict, interrupted: bool = False) -> Outcome:
-    """Return what is known after a session with runs of these verdicts."""
-    runs: list[Any] = [
-        SimpleNamespace(record=lambda verdict=verdict: sample_record(verdict=Verdict(verdict))) for verdict in verdicts
-    ]
-    found = Outcome()
-    found.interrupted = interrupted
-    stash = pytest.Stash()
-    stash[RUNS] = runs
-    found.session = SimpleNamespace(config=SimpleNamespace(stash=stash))  # type: ignore[assignment] # as much as is asked for
-    return found
+class Session:
+    """Sessions of pytest that are over: what ``qualify`` asks of one."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.asked: list[str] = []
+        monkeypatch.setattr("fixtures.options.benches_of", lambda _: dict.fromkeys(self.asked))
+
+    def outcome(self, *verdicts: BoardVerdict | None, interrupted: bool = False) -> Outcome:
+        """Return what is known after a session with one bench for each verdict; None: its run was never begun."""
+        self.asked = [f"bench-{number}" for number in range(len(verdicts))]
+        runs = [self.run(name, verdict) for name, verdict in zip(self.asked, verdicts, strict=True) if verdict]
+        found = Outcome()
+        found.interrupted = interrupted
+        stash = pytest.Stash()
+        stash[RUNS] = runs
+        found.session = SimpleNamespace(config=SimpleNamespace(stash=stash))  # type: ignore[assignment] # as much as is asked for
+        return found
+
+    def run(self, name: str, verdict: BoardVerdict) -> Any:
+        """Return a run with a record in its folder."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        (folder / "record.json").touch()
+        record = sample_record(verdict=Verdict(verdict))
+        return SimpleNamespace(config=SimpleNamespace(name=name), folder=folder, record=lambda: record)
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Return sessions whose runs lie in a folder of this test."""
+    return Session(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "strict", "status"),
+    ("verdicts", "code", "strict", "status"),
     [
-        ([BoardVerdict.QUALIFIED], True, 0),
-        ([BoardVerdict.CONDITIONAL], False, 0),
-        ([BoardVerdict.CONDITIONAL], True, 1),
-        ([BoardVerdict.QUALIFIED, BoardVerdict.NOT_QUALIFIED], False, 1),
-        ([BoardVerdict.UNDECIDED, BoardVerdict.NOT_QUALIFIED], False, 3),
-        ([BoardVerdict.PARTIAL], False, 3),
-        ([], False, 3),
+        ([BoardVerdict.QUALIFIED], 0, True, 0),
+        ([BoardVerdict.CONDITIONAL], 0, False, 0),
+        ([BoardVerdict.CONDITIONAL], 0, True, 1),
+        ([BoardVerdict.QUALIFIED, BoardVerdict.NOT_QUALIFIED], 1, False, 1),
+        ([BoardVerdict.UNDECIDED, BoardVerdict.NOT_QUALIFIED], 1, False, 3),
+        ([BoardVerdict.PARTIAL], 0, False, 3),
+        ([], 0, False, 3),
     ],
 )
-def test_cli_status_is_that_of_the_worst_board(verdicts: list[BoardVerdict], *, strict: bool, status: int) -> None:
-    """Over several benches the worst verdict decides, whatever pytest itself would say."""
-    assert outcome(*verdicts).exit_status(1, strict=strict) == status
+def test_cli_status_is_that_of_the_worst_board(
+    session: Session, verdicts: list[BoardVerdict], code: int, *, strict: bool, status: int
+) -> None:
+    """Over several benches the worst verdict decides."""
+    assert session.outcome(*verdicts).exit_status(code, strict=strict) == status
 
 
-def test_cli_status_of_what_never_became_a_run() -> None:
-    """Interruption outweighs all; pytest's usage error without a run is bad input."""
-    assert outcome(BoardVerdict.QUALIFIED, interrupted=True).exit_status(2, strict=False) == 130
+@pytest.mark.parametrize("code", [2, 3, 5, 70])
+def test_cli_status_of_a_session_that_went_wrong(session: Session, code: int) -> None:
+    """A session that pytest did not bring to its end qualifies nobody, whatever its records say."""
+    assert session.outcome(BoardVerdict.QUALIFIED).exit_status(code, strict=False) == 3
+
+
+def test_cli_status_of_a_failure_that_is_in_no_record(session: Session) -> None:
+    """A failure that pytest saw and no record holds qualifies nobody."""
+    assert session.outcome(BoardVerdict.QUALIFIED).exit_status(1, strict=False) == 3
+
+
+def test_cli_status_of_a_bench_without_a_record(session: Session, tmp_path: Path) -> None:
+    """Every bench that was asked for must have a record: one whose run never began, or could not be written, is undecided."""
+    assert session.outcome(BoardVerdict.QUALIFIED, None).exit_status(0, strict=False) == 3
+    found = session.outcome(BoardVerdict.QUALIFIED)
+    (tmp_path / "bench-0" / "record.json").unlink()
+    assert found.exit_status(0, strict=False) == 3
+
+
+def test_cli_status_of_what_never_became_a_run(session: Session) -> None:
+    """Interruption outweighs all; pytest's usage error is bad input."""
+    assert session.outcome(BoardVerdict.QUALIFIED, interrupted=True).exit_status(2, strict=False) == 130
     assert Outcome().exit_status(4, strict=False) == 2
+    assert Outcome().exit_status(0, strict=False) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "interrupted"),
+    [
+        pytest.param(KeyboardInterrupt(), True, id="key"),
+        pytest.param(KeyboardInterrupt("SIGTERM"), True, id="signal"),
+        pytest.param(pytest.Session.Interrupted("SIGTERM"), True, id="signal-while-tidying"),
+        pytest.param(pytest.Session.Interrupted("1 error during collection"), False, id="collection"),
+        pytest.param(pytest.exit.Exception("enough"), False, id="exit"),
+    ],
+)
+def test_cli_tells_signals_from_errors(error: BaseException, *, interrupted: bool) -> None:
+    """Pytest ends a session whose collection failed as if a person had: that is undecided, no interruption."""
+    found = Outcome()
+
+    seen: Any = SimpleNamespace(value=error)
+    found.pytest_keyboard_interrupt(seen)
+
+    assert found.interrupted is interrupted
+
+
+TWICE = """
+import signal
+from harness.cli import app
+before = signal.getsignal(signal.SIGTERM)
+statuses = []
+for arguments in (["no-such-bench"], ["-k", "no_such_check"], ["no-such-bench"]):
+    try:
+        app(["qualify", *arguments])
+    except SystemExit as end:
+        statuses.append(end.code)
+print(statuses, signal.getsignal(signal.SIGTERM) is before)
+"""
+
+
+def test_cli_qualify_twice_in_one_process(tmp_path: Path) -> None:
+    """Nothing of a session is left for the next one: neither its outcome nor its way with signals."""
+    done = subprocess.run([sys.executable, "-c", TWICE], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[2, 3, 2] True"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
