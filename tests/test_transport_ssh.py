@@ -124,6 +124,33 @@ def test_ssh_host_that_never_answers_is_a_deadline(sshd: Sshd, host: SshTranspor
         sshd.answering.set()
 
 
+def test_ssh_host_that_is_gone_when_the_deadline_comes(sshd: Sshd, host: SshTransport) -> None:
+    """A connection that cannot even be told that the wait is over is a host that did not answer, and nothing else."""
+    connection: Any = host._connection
+    sshd.answering.clear()
+    try:
+        connection.packetizer.send_message = _Broken(connection.packetizer.send_message)
+        with pytest.raises(DeadlineError, match="'true' on root@127"):
+            host.run("true", timeout_s=0.5)
+    finally:
+        sshd.answering.set()
+
+
+class _Broken:
+    """A way to send that serves twice (a channel is opened, a command is asked for), and then is broken."""
+
+    def __init__(self, send: Callable[[Any], None]) -> None:
+        self._send = send
+        self._left = 2
+
+    def __call__(self, message: Any) -> None:
+        """Send, or fail as a broken connection does."""
+        if not self._left:
+            raise EOFError
+        self._left -= 1
+        self._send(message)
+
+
 def test_ssh_connection_is_kept_alive(host: SshTransport) -> None:
     """Something is sent from time to time, so that a host that is gone without a word is found out."""
     connection: Any = host._connection

@@ -23,7 +23,7 @@ KILLED = 255
 
 def execute(channel: paramiko.Channel, command: str, deadline: Deadline) -> None:
     """Start a command. paramiko waits for the host's answer without end: a clock closes the channel, which ends the wait."""
-    clock = threading.Timer(deadline.left_s, channel.close)
+    clock = threading.Timer(deadline.left_s, _close_quietly, (channel,))
     clock.daemon = True
     clock.start()
     try:
@@ -33,6 +33,12 @@ def execute(channel: paramiko.Channel, command: str, deadline: Deadline) -> None
         raise
     finally:
         clock.cancel()
+
+
+def _close_quietly(channel: paramiko.Channel) -> None:
+    """Close a channel whose connection may be gone as well."""
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()
 
 
 def exit_status(channel: paramiko.Channel) -> int:
