@@ -25,6 +25,9 @@ def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion
     if controller.group is None:
         if facts.iommu.dma_remapping == "unknown" or facts.section_timed_out("pci"):
             return Opinion(Severity.UNKNOWN, "the controller's group is not shown", (Evidence(source, "does not exist"),))
+        if facts.iommu.dma_remapping == "no":
+            cause = "there are no groups where DMA remapping is not in use, which has its own rule (IOM001)"
+            return Opinion(Severity.INFORMATION, cause, (Evidence(source, "does not exist"),))
         return Opinion(
             Severity.FAILURE, "the controller is in no IOMMU group", (Evidence(source, "does not exist"),), "see IOM001"
         )
