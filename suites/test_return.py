@@ -9,7 +9,7 @@ from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import Stick
 from harness.actions.binding import Binding
-from harness.actions.modules import VFIO, loaded_modules
+from harness.actions.modules import left_by_vfio
 from harness.bench.host import Host
 from harness.facts.host import HostFacts
 from harness.machine.disks import hash_window, wait_for_disk
@@ -55,7 +55,7 @@ def test_no_vfio_left(run: BenchRun, host: Host, host_facts: HostFacts, modules_
     """No device is on vfio-pci that was not before, and the modules that were loaded for it are gone."""
     before = {device.address for device in host_facts.pci if device.driver == "vfio-pci"}
     now = host.transport.run("cd /sys/bus/pci/drivers/vfio-pci 2>/dev/null && ls -d *:*").text.split()
-    modules = sorted((loaded_modules(host.transport) - modules_before) & set(VFIO))
+    modules = sorted(left_by_vfio(host.transport, modules_before))
     run.note("devices on vfio-pci", ", ".join(now) or "none")
     run.note("VFIO modules that were not there before", ", ".join(modules) or "none")
 
