@@ -132,7 +132,7 @@ def qualify(
     """Run the qualification. Exit status: 0 qualified, 1 not, 2 bad input, 3 undecided or partial, 130 interrupted."""
     import pytest
 
-    arguments = [str(CHECKOUT / "suites"), f"--rootdir={CHECKOUT}", "-c", str(CHECKOUT / "pyproject.toml")]
+    arguments = [str(CHECKOUT / "suites"), f"--rootdir={CHECKOUT}", "-c", str(CHECKOUT / "pyproject.toml"), "--no-header"]
     arguments += [f"--bench={bench}" for bench in benches or [DEFAULT_BENCH]]
     arguments += [f"--profile={profile}"] if profile else []
     arguments += [f"--runs={runs.absolute()}"] if runs else []
