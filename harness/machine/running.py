@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -92,8 +93,10 @@ def scratch_folder(transport: Transport, name: str) -> Iterator[PurePosixPath]:
 
     It lies in /tmp whatever TMPDIR says: the path of a UNIX socket holds 107 bytes.
     """
-    path = PurePosixPath(check(transport, f"umask 077; mktemp -d /tmp/throughpass-{name[:40]}.XXXXXXXX").text)
+    # The name is ours before the folder is: whenever a signal comes, what to remove is known.
+    path = PurePosixPath(f"/tmp/throughpass-{name[:40]}.{secrets.token_hex(8)}")  # noqa: S108 (random, and made by mkdir or not at all)
     try:
+        check(transport, ["mkdir", "-m", "700", str(path)])
         yield path
     finally:
         with contextlib.suppress(HostLostError):  # a host that is gone cannot be tidied
