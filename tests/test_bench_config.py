@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bench.config import BenchConfig, find_bench_file, load_bench, parse_bench, shipped_benches
+from harness.bench.config import BOARDS, BenchConfig, find_bench_file, load_bench, parse_bench, shipped_benches
 from harness.core.errors import UsageError
 
 BOARD = """
@@ -140,6 +140,15 @@ def test_bench_file_serial_of_the_root_is_no_stick() -> None:
     root = BOARD.replace('iommu = "intel"', 'root = "usb:s1"') + '[storage]\nserial = "TP0001"\n'
 
     assert "has none that could be named" in refusal(root)
+
+
+def test_bench_file_may_not_ask_for_writes() -> None:
+    """A stick is only ever read: a file may say so, and one that wants more is refused."""
+    text = (BOARDS / "virtual-vtd.toml").read_text()
+
+    assert not parse_bench(text + "write = false\n", "x.toml").storage.write
+    with pytest.raises(UsageError, match=r"'storage\.write' is true"):
+        parse_bench(text + "write = true\n", "x.toml")
 
 
 def test_bench_file_twins_are_refused() -> None:

@@ -90,9 +90,10 @@ class ControllerSection(Section, frozen=True):
 
 
 class StorageSection(Section, frozen=True):
-    """The stick that data flows from. Only ever read."""
+    """The stick that data flows from. Only ever read: ``write`` can say so, and nothing else yet."""
 
     serial: str = ""
+    write: bool = False
     window_mib: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
 
 
@@ -234,6 +235,8 @@ def _check_consistency(config: BenchConfig, name: str) -> None:
         raise UsageError(f'{name}: kind = "ssh" needs a [host] table')
     if not (config.controller.id or config.controller.address):
         raise UsageError(f'{name}: [controller] names nothing: give id = "1033:0194" or address = "0000:05:00.0"')
+    if config.storage.write:
+        raise UsageError(f"{name}: the key 'storage.write' is true, but this throughpass only reads: leave it out")
     _check_names(config.controller, name)
     if config.board is not None:
         _check_board(config.board, name)
