@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.actions.binding import Binding
 from harness.core.deadline import Deadline
-from harness.core.errors import BoardError
+from harness.core.errors import BenchError, BoardError
 from harness.facts.pci import PciDevice
 from harness.machine.disks import wait_for_disk
 from harness.machine.guest import CONTROLLER, usb_host_device, vfio_device
@@ -34,7 +34,12 @@ class Passthrough:
     def give_controller(self) -> None:
         """Host to guest: bind to the reserving driver, plug into the guest."""
         self.binding.bind()
-        self.guest.qmp.execute("device_add", vfio_device(self.controller.address))
+        try:
+            self.guest.qmp.execute("device_add", vfio_device(self.controller.address))
+        except BenchError as error:
+            if type(error) is not BenchError:
+                raise  # a lost connection or a deadline is not QEMU's refusal
+            raise BoardError(f"QEMU cannot take the controller: {error.message}", evidence=error.evidence) from error
         self.in_guest = True
 
     def take_controller(self) -> None:
