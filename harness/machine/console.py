@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import select
 import socket
 import threading
-from functools import partial
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,70 +32,84 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _TAIL = 2000
 _PIECE = 65536
 _LAST_WORDS_S = 0.2
+_TICK_S = 1.0
 
 
 class Transcript:
     """Every byte that a socket gives, in a file, as it comes: a thread reads on whether or not anybody waits.
 
-    A machine whose console nobody reads comes to a stop once the socket's buffers are full.
+    A machine whose console nobody reads comes to a stop once the socket's buffers are full. Who waits, waits on a pipe and takes
+    no lock: a signal may raise in the main thread at any place, and a Condition that was left in the middle of a wait is broken.
     """
 
     def __init__(self, connection: socket.socket, log: Path) -> None:
         self._socket = connection
         self._socket.setblocking(True)
         self._file = log.open("w+b", buffering=0)
-        self._size = 0
+        self._size = 0  # what is in the file; only the thread writes it
         self._ended = False
-        self._changed = threading.Condition()
+        self._bell, self._rope = os.pipe()  # the thread pulls the rope when something has changed
+        os.set_blocking(self._bell, False)
+        os.set_blocking(self._rope, False)
         self._pump = threading.Thread(target=self._copy, daemon=True, name=f"console {log.name}")
         self._pump.start()
 
     def _copy(self) -> None:
-        with contextlib.suppress(OSError):
-            while self._copy_piece():
-                pass
-        with self._changed:
+        try:
+            while data := self._socket.recv(_PIECE):
+                self._file.write(data)
+                self._size += len(data)
+                self._ring()
+        except OSError:
+            pass  # the connection is gone, which is an end as well
+        finally:
             self._ended = True
-            self._changed.notify_all()
+            self._ring()
 
-    def _copy_piece(self) -> bool:
-        select.select([self._socket], [], [])
-        with self._changed:  # what has left the socket is in the file before anybody looks
-            if not (data := self._socket.recv(_PIECE)):
-                return False
-            self._file.write(data)
-            self._size += len(data)
-            self._changed.notify_all()
-            return True
+    def _ring(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # a full pipe rings already
+            os.write(self._rope, b".")
+
+    def _wait(self, timeout_s: float) -> bool:
+        """Return whether something changed within the time."""
+        if not select.select([self._bell], [], [], max(0.0, timeout_s))[0]:
+            return False
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._bell, _PIECE)
+        return True
 
     def read(self, start: int, size: int, timeout_s: float | None) -> bytes | None:
         """Return what follows the first ``start`` bytes, b"" at the end, None if nothing came in time."""
-        with self._changed:
-            self._changed.wait_for(partial(self._has_more, start), timeout_s)
-            if self._size > start:
-                return os.pread(self._file.fileno(), size, start)
-            return b"" if self._ended else None
+        until = time.monotonic() + (timeout_s if timeout_s is not None else math.inf)
+        while self._size <= start:
+            if self._ended and self._size <= start:
+                return b""
+            if not self._wait(min(until - time.monotonic(), _TICK_S)) and time.monotonic() >= until:
+                return None
+        return os.pread(self._file.fileno(), size, start)
 
     def settle(self, quiet_s: float = 0.0) -> None:
-        """Return when all that has arrived is in the file and, so long, nothing more came."""
-        with self._changed:
-            while not self._ended:
-                before = self._size
-                waiting = bool(select.select([self._socket], [], [], 0)[0])
-                self._changed.wait_for(partial(self._has_more, before), None if waiting else quiet_s)
-                if self._size == before and not waiting:
-                    return
-
-    def _has_more(self, than: int) -> bool:
-        return self._size > than or self._ended
+        """Return when, for so long, nothing more came, or when the end is in the file."""
+        while not self._ended:
+            before = self._size
+            waiting = bool(select.select([self._socket], [], [], 0)[0])
+            self._wait(_TICK_S if waiting else quiet_s)
+            if self._size == before and not waiting:
+                return
+            if not self._pump.is_alive():
+                return
 
     def close(self) -> None:
-        """End the reading; what has come stays."""
+        """End the reading; what has come stays. May be called twice."""
+        if self._file.closed:
+            return
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._pump.join()
         self._socket.close()
         self._file.close()
+        os.close(self._bell)
+        os.close(self._rope)
 
 
 class _TranscriptSpawn(SpawnBase):  # type: ignore[type-arg] # generic in its stubs only
