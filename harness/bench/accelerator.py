@@ -56,7 +56,7 @@ def probe_kvm(image: Image, progress: Progress = silent, *, fresh: bool = False)
         return known
     progress(f"probing KVM by a real boot, {PROBE_LIMIT_S} s at most")
     answer = _boot_probe(image)
-    write_whole(kept, msgspec.json.encode(answer))
+    write_whole(kept, [msgspec.json.encode(answer)])
     return answer
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,11 +73,11 @@ def full_disk_explained(folder: Path, setting: str = CACHE) -> Iterator[None]:
         raise BenchError(f"the disk under {folder} is full: free some space there, or set {setting} to another folder") from error
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file of the cache so that nobody ever finds half of it."""
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file of the cache so that nobody ever finds half of it."""
     with full_disk_explained(path.parent), tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         try:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             Path(file.name).rename(path)
         except BaseException:

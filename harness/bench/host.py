@@ -18,6 +18,11 @@ from harness.machine.guest import GuestFiles
 from harness.transport.protocol import Transport, check
 
 
+def take_capture(transport: Transport) -> Capture:
+    """Read everything that facts are made of from whatever the transport leads to, in one round trip."""
+    return parse_probe(check(transport, "sh -s", stdin=PROBE_SCRIPT.encode(), timeout_s=120).stdout)
+
+
 @dataclass(frozen=True)
 class Host:
     """A host under test. Whether it is emulated nobody needs to ask but the report."""
@@ -31,8 +36,7 @@ class Host:
 
     def capture(self) -> Capture:
         """Read everything that facts are made of, in one round trip."""
-        result = check(self.transport, "sh -s", stdin=PROBE_SCRIPT.encode(), timeout_s=120)
-        return parse_probe(result.stdout)
+        return take_capture(self.transport)
 
     def facts(self) -> HostFacts:
         """Return the host's facts as they are now: every action makes older ones stale."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from harness.bench.accelerator import choose_accelerator
-from harness.bench.cache import SCRATCH, Progress, cache_folder, full_disk_explained, locked, require_space
+from harness.bench.cache import SCRATCH, Progress, cache_folder, full_disk_explained, locked, require_space, write_whole
 from harness.bench.config import BenchConfig, BoardSection, DeviceSection, StickSection
 from harness.bench.host import Host
 from harness.bench.images import Image, require_image
@@ -214,21 +214,9 @@ def stick_file(stick: StickSection, scratch: Path) -> Path:
         folder.mkdir(exist_ok=True)
         if not kept.is_file():
             require_space(folder, 2 * stick.size_mib, f"the stick {stick.id}")
-            _write_pattern(stick, kept)
+            write_whole(kept, pattern(stick.serial, stick.size_mib))
     mine = scratch / stick.id
     require_space(scratch, stick.size_mib, f"the stick {stick.id} of this run", SCRATCH)
     with full_disk_explained(scratch, SCRATCH):
         shutil.copyfile(kept, mine)
     return mine
-
-
-def _write_pattern(stick: StickSection, target: Path) -> None:
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-        try:
-            for block in pattern(stick.serial, stick.size_mib):
-                file.write(block)
-            file.flush()
-            Path(file.name).rename(target)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
