@@ -33,6 +33,7 @@ _TAIL = 2000
 _PIECE = 65536
 _LAST_WORDS_S = 0.2
 _TICK_S = 1.0
+_STEP_S = 0.02  # more than the thread needs from the socket to the file
 
 
 class Transcript:
@@ -90,14 +91,16 @@ class Transcript:
 
     def settle(self, quiet_s: float = 0.0) -> None:
         """Return when, for so long, nothing more came, or when the end is in the file."""
-        while not self._ended:
-            before = self._size
+        quiet_s = max(quiet_s, _STEP_S)
+        seen, until = self._size, time.monotonic() + quiet_s
+        while not self._ended and self._pump.is_alive():
             waiting = bool(select.select([self._socket], [], [], 0)[0])
-            self._wait(_TICK_S if waiting else quiet_s)
-            if self._size == before and not waiting:
+            if waiting or self._size != seen:  # a ring of the bell alone may be an old one
+                seen, until = self._size, time.monotonic() + quiet_s
+            left_s = until - time.monotonic()
+            if left_s <= 0:
                 return
-            if not self._pump.is_alive():
-                return
+            self._wait(left_s)
 
     def close(self) -> None:
         """End the reading; what has come stays. May be called twice."""
