@@ -24,13 +24,14 @@ MAY_IMPORT = {
     "reports": frozenset({"harness", "harness.core"}),
     "fixtures": HARNESS | {"reports"},
     "suites": HARNESS | {"fixtures"},
+    "benchmarks": HARNESS,
 }
-"""What each part of the project may import beside itself; what is not a key here is no part of it (tests, benchmarks)."""
+"""What each part of the project may import beside itself; what is not a key here is no part of it (tests)."""
 
 ONLY_IN = {
     "paramiko": {"harness.transport"},
     "pexpect": {"harness.machine"},
-    "subprocess": {"harness.transport", "harness.machine", "harness.bench", "harness.cli"},
+    "subprocess": {"harness.transport", "harness.machine", "harness.bench", "harness.cli", "benchmarks"},
     "scipy": {"harness.measure"},
     "matplotlib": {"reports"},
     "pytest": {"harness.cli", "fixtures", "suites", "reports"},
@@ -98,7 +99,9 @@ def judge(found: Import) -> str | None:
 def find_violations(root: Path) -> list[str]:
     """Return a sentence for each file under ``root`` that has no place, and for each import that breaks a rule."""
     wrong: list[str] = []
-    for path in sorted(path for top in ("harness", "fixtures", "suites", "reports") for path in (root / top).rglob("*.py")):
+    for path in sorted(
+        path for top in ("harness", "fixtures", "suites", "reports", "benchmarks") for path in (root / top).rglob("*.py")
+    ):
         if importer_of(path, root) in MAY_IMPORT:
             wrong += [sentence for found in find_imports(path, root) if (sentence := judge(found)) is not None]
         else:
@@ -107,7 +110,7 @@ def find_violations(root: Path) -> list[str]:
 
 
 def test_layering_holds() -> None:
-    """Every import of harness, fixtures, suites and reports goes the way that the architecture allows."""
+    """Every import of harness, fixtures, suites, reports and benchmarks goes the way that the architecture allows."""
     assert find_violations(CHECKOUT) == []
 
 
@@ -136,6 +139,9 @@ def test_layering_holds() -> None:
         pytest.param("reports/a.py", "from scipy import stats", id="scipy"),
         pytest.param("harness/measure/a.py", "import matplotlib.pyplot", id="matplotlib"),
         pytest.param("harness/bench/a.py", "import pytest", id="pytest"),
+        pytest.param("harness/bench/a.py", "from benchmarks import paired", id="harness-imports-benchmarks"),
+        pytest.param("suites/a.py", "import benchmarks.paired", id="suites-import-benchmarks"),
+        pytest.param("benchmarks/a.py", "from fixtures import bench", id="benchmarks-import-fixtures"),
         pytest.param("harness/extra.py", "", id="no-layer"),
     ],
 )
@@ -161,6 +167,9 @@ def test_layering_rule_fires(tmp_path: Path, file: str, source: str) -> None:
         pytest.param("harness/cli.py", "import pytest\nfrom reports import page\nimport harness.bench", id="cli"),
         pytest.param("reports/a.py", "from harness.core import record\nfrom reports import page", id="reports"),
         pytest.param("suites/a.py", "from fixtures.bench import Stage\nfrom harness.core import finding", id="suites"),
+        pytest.param(
+            "benchmarks/a.py", "import subprocess\nfrom benchmarks import paired\nimport harness.bench", id="benchmarks"
+        ),
     ],
 )
 def test_layering_allows_what_is_right(tmp_path: Path, file: str, source: str) -> None:
