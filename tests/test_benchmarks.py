@@ -10,9 +10,19 @@ from typing import Any
 
 import pytest
 
-from benchmarks import paired, surroundings
+from benchmarks import guest_boot, kernels, paired, surroundings, virtme
 from benchmarks.paired import Comparison, Run, Side, Took
+from harness.bench.images import Image
 from harness.core.errors import BenchError, UsageError
+
+MODULES_DEP = """\
+kernel/fs/netfs/netfs.ko.xz:
+kernel/fs/9p/9p.ko.xz: kernel/net/9p/9pnet.ko.xz kernel/fs/netfs/netfs.ko.xz
+kernel/net/9p/9pnet.ko.xz:
+kernel/net/9p/9pnet_virtio.ko.xz: kernel/net/9p/9pnet.ko.xz
+kernel/drivers/ata/ahci.ko.xz: kernel/drivers/ata/libahci.ko.xz
+"""
+BUILD = "#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1 (2026-11-12)"
 
 
 def runs_of(**sides: list[float]) -> list[Run]:
@@ -185,3 +195,63 @@ def test_benchmarks_processor_is_read() -> None:
     """The processor's name is the first one of /proc/cpuinfo."""
     assert surroundings.parse_cpu("processor\t: 0\nmodel name\t: AMD EPYC 7763\nmodel name\t: other\n") == "AMD EPYC 7763"
     assert surroundings.parse_cpu("") == "unknown"
+
+
+def test_benchmarks_kernel_builds_are_compared() -> None:
+    """The packed kernel's header and the unpacked kernel's banner tell the same build."""
+    header = bytearray(0x400)
+    header[0x20E:0x210] = (0x100).to_bytes(2, "little")
+    vmlinuz = bytes(header[:0x300]) + f"6.12.117+deb13-amd64 (debian-kernel@lists.debian.org) {BUILD}\0rest".encode()
+    name = "Linux version 6.12.117+deb13-amd64 (gcc-14 (Debian 14.2.0-19) 14.2.0)"
+    vmlinux = f"\0Linux version %s\0{name} # SMP PREEMPT_DYNAMIC\n\0{name} {BUILD}\n\0".encode()
+
+    assert kernels.build_of_vmlinuz(vmlinuz) == BUILD
+    assert kernels.build_of_vmlinux(vmlinux) == BUILD
+    assert kernels.build_of_vmlinux(b"ELF") == ""
+
+
+def test_benchmarks_pruned_modules_bring_what_they_need() -> None:
+    """A pruned tree has the modules asked for and their dependencies; what is built in is no file."""
+    assert kernels.needed_files(MODULES_DEP, ["9p", "9pnet_virtio", "virtio_pci"]) == [
+        "kernel/fs/9p/9p.ko.xz",
+        "kernel/fs/netfs/netfs.ko.xz",
+        "kernel/net/9p/9pnet.ko.xz",
+        "kernel/net/9p/9pnet_virtio.ko.xz",
+    ]
+
+
+def test_benchmarks_both_machines_are_of_one_size() -> None:
+    """The peer gets the memory, processors and accelerator of our guest, which is a qualification's without the controller."""
+    image = Image("debian13", Path("/images/debian13"))
+    emulated, hardware = (guest_boot.guest_spec(image, accelerator) for accelerator in ("tcg", "kvm"))
+
+    argv = virtme.vng_argv(Path("/v/vng"), Path("/k/vmlinuz"), "true", spec=emulated, virtiofs=False)
+    fast = virtme.vng_argv(Path("/v/vng"), Path("/k/vmlinuz"), "true", spec=hardware, virtiofs=True)
+
+    assert (emulated.memory_mib, emulated.vcpus, emulated.role) == (512, 1, "guest")
+    assert "vfio-pci" not in {device["driver"] for device in emulated.devices}
+    size = ["--memory", "512M", "--cpus", "1", "--", "true"]
+    assert argv == ["/v/vng", "--run", "/k/vmlinuz", "--disable-kvm", "--force-9p", *size]
+    assert fast == ["/v/vng", "--run", "/k/vmlinuz", *size]
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        pytest.param("echo 12.50; echo oops >&2; exit 255", "status 255", id="status"),
+        pytest.param("exit 0", "did not run", id="silent"),
+        pytest.param("echo panic", "did not run", id="no-uptime"),
+    ],
+)
+def test_benchmarks_failure_of_the_peer_is_seen(tmp_path: Path, script: str, message: str) -> None:
+    """A peer that ends with another status than 0, or whose command has printed no uptime, is an error and no time."""
+    with pytest.raises(BenchError, match=message):
+        virtme.run_vng(["/bin/sh", "-c", script], tmp_path)
+
+
+def test_benchmarks_peer_is_timed_to_its_end(tmp_path: Path) -> None:
+    """The peer's run has its guest's uptime as a part, and what it leaves running is ended."""
+    took = virtme.run_vng(["/bin/sh", "-c", "sleep 1000 & echo 12.50 3.00"], tmp_path)
+
+    assert took.parts_s == {"guest's clock at the command": 12.5}
+    assert 0 < took.total_s < 900
