@@ -6,6 +6,7 @@ its place and renamed into it, so that no half image is ever found.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -13,12 +14,14 @@ import shutil
 import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from harness.bench.cache import SCRATCH, Progress, cache_folder, full_disk_explained, locked, require_space, silent
+from harness.bench.steps import follow
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, UsageError
 from harness.transport.local import LocalProcess, LocalTransport
@@ -120,8 +123,7 @@ def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
         full_disk_explained(target.parent),
         tempfile.TemporaryDirectory(prefix=_unfinished(recipe), dir=target.parent) as scratch,
     ):
-        _run_mmdebstrap(recipe, Path(scratch), progress)
-        built = Path(scratch) / "image"
+        built = _run_mmdebstrap(recipe, Path(scratch), progress)
         remove_older(recipe)
         built.rename(target)
     progress(f"image {recipe.name} is ready: {sum(f.stat().st_blocks * 512 for f in target.iterdir()) >> 20} MiB")
@@ -153,19 +155,45 @@ def _mirror_args() -> list[str]:
     return [mirror] if mirror else []
 
 
-def _run_mmdebstrap(recipe: Recipe, scratch: Path, progress: Progress) -> None:
-    out = scratch / "image"
+def _run_mmdebstrap(recipe: Recipe, scratch: Path, progress: Progress) -> Path:
+    """Return the folder of the image that mmdebstrap built; nothing of it runs on when this is left."""
+    out, log = scratch / "image", scratch / "log"
     out.mkdir()
-    log = scratch / "log"
     limit = Deadline.after(_BUILD_LIMIT_S, f"building the image {recipe.name}")
-    process = LocalProcess(["env", f"PATH={_path()}", *_mount_namespace(), *mmdebstrap_argv(recipe, out)], log)
-    try:
-        status = _follow(process, log, limit, lambda line: progress(f"  {recipe.name}: {line}"))
-    finally:
-        process.kill()
-        process.wait(Deadline.after(60, "ending mmdebstrap"))
+    with _started(["env", f"PATH={_path()}", *_mount_namespace(), *mmdebstrap_argv(recipe, out)], log) as (process, output):
+        follow(output, log, limit, lambda line: progress(f"  {recipe.name}: {line}"), lambda: process.poll() is not None)
+        status = process.wait(limit)
     if status != 0:
         raise _build_error(recipe, log.read_text(errors="replace"))
+    return out
+
+
+@contextmanager
+def _started(argv: Sequence[str], log: Path) -> Iterator[tuple[LocalProcess, FileIO]]:
+    """Start a command, with a pipe that it speaks into; it is ended when this is left."""
+    with _pipe() as (output, theirs):
+        process = LocalProcess(argv, log, output=theirs.fileno())
+        try:
+            theirs.close()
+            yield process, output
+        finally:
+            process.kill()
+            process.wait(Deadline.after(60, "ending mmdebstrap"))
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    """Make a pipe whose writer may outlive us: it holds the pipe for reading too, and is not ended by our end in its tidying up.
+
+    (mmdebstrap 1.3.5 dies of a broken pipe, and leaves its whole tree. Its last words, which nobody reads then, fit in a MiB.)
+    """
+    ours, unused = os.pipe()
+    with FileIO(ours) as output:
+        with FileIO(unused):
+            theirs = os.open(f"/proc/self/fd/{ours}", os.O_RDWR)
+        with FileIO(theirs, "r+") as writer:
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
+            yield output, writer
 
 
 def require_mounts() -> None:
@@ -185,18 +213,6 @@ def _mount_namespace() -> list[str]:
     return ["unshare", "--mount", "--"] if os.geteuid() == 0 else []
 
 
-def _follow(process: LocalProcess, log: Path, limit: Deadline, progress: Progress) -> int:
-    """Report mmdebstrap's own progress lines until it ends."""
-    seen = 0
-    while (status := process.try_wait(0.5)) is None:
-        limit.check(log.read_text(errors="replace")[-2000:])
-        lines = re.findall(r"^I: (?!running)(.*)\n", log.read_text(errors="replace"), re.MULTILINE)
-        for line in lines[seen:]:
-            progress(line)
-        seen = len(lines)
-    return status
-
-
 def _build_error(recipe: Recipe, text: str) -> BenchError:
     """Say in a sentence why a build failed, as far as its log tells."""
     tail = "\n".join(text.strip().splitlines()[-15:])
@@ -207,7 +223,7 @@ def _build_error(recipe: Recipe, text: str) -> BenchError:
             "Debian's packages could not be fetched: check the network, or set THROUGHPASS_MIRROR to a mirror within reach",
         ),
         (
-            r"newuidmap|subuid|unshare",
+            r"newuidmap|subuid|(?<!mode: )unshare",
             "user namespaces are needed to build without root: see /etc/subuid and kernel.unprivileged_userns_clone",
         ),
         (r"NO_PUBKEY|keyring|not signed", "Debian's archive keys are missing: install debian-archive-keyring"),

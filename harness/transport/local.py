@@ -15,13 +15,17 @@ from harness.transport.protocol import COMMAND_TIMEOUT_S, Listener, Process, Res
 
 
 class LocalProcess:
-    """A child of the runner; ends when its standard input is closed, by us or by our death."""
+    """A child of the runner; ends when its standard input is closed, by us or by our death.
 
-    def __init__(self, argv: Sequence[str], log: Path) -> None:
+    What it says goes to ``log``, or to the descriptor ``output`` for whoever wants to wait for its words.
+    """
+
+    def __init__(self, argv: Sequence[str], log: Path, *, output: int | None = None) -> None:
         self._log = log
         with log.open("wb") as errors:
+            said = errors.fileno() if output is None else output
             self._child = subprocess.Popen(
-                dying_argv(argv), stdin=subprocess.PIPE, stdout=errors, stderr=errors, start_new_session=True
+                dying_argv(argv), stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
             )
 
     def poll(self) -> int | None:
