@@ -10,7 +10,7 @@ import pytest
 
 from harness.bench import images
 from harness.bench.doctor import look_at_mounts
-from harness.bench.images import Recipe, find_image, read_recipe, remove_older, require_image, require_mounts
+from harness.bench.images import Recipe, find_image, read_recipe, recipe_names, remove_older, require_image, require_mounts
 from harness.core.errors import UsageError
 
 WEEK_S = 7 * 24 * 3600
@@ -75,3 +75,13 @@ def test_images_of_a_root_who_may_mount(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(images, "MOUNT_TRIAL", "false")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     require_mounts()
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("name", recipe_names())
+def test_images_are_small(name: str) -> None:
+    """An image takes less than 400 MB, by its length and on the disk."""
+    files = [path.stat() for path in require_image(name).folder.iterdir()]
+
+    assert sum(file.st_size for file in files) < 400e6
+    assert sum(file.st_blocks * 512 for file in files) < 400e6

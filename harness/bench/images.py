@@ -27,11 +27,12 @@ from harness.core.errors import BenchError, UsageError
 from harness.transport.local import LocalProcess, LocalTransport
 
 RECIPES = Path(__file__).resolve().parents[2] / "fixtures" / "images"
-_BUILD_MIB = 2500  # the unpacked root twice, the archives and the result
+_FILES = ("vmlinux", "initrd", "root.ext4")
+_IMAGE_MIB, _BUILD_MIB = 400, 1200  # the result; and beside it the unpacked root, the archives, and the result twice
 _BUILD_LIMIT_S = 1800
 MOUNT_TRIAL = "unshare --mount true"
 _KEPT_S = 7 * 24 * 3600.0
-_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/bug/*")
+_OUTSIDE = ("fetch.sh", "pack.sh")  # run in the build's place, not in the new root
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,6 @@ def read_recipe(name: str) -> Recipe:
     digest = hashlib.sha256()
     for part in (path, *sorted((RECIPES / "files").iterdir())):
         digest.update(part.name.encode() + b"\0" + part.read_bytes())
-    digest.update(" ".join(_LEFT_OUT).encode())
     digest.update(os.environ.get("THROUGHPASS_MIRROR", "").encode())
     return Recipe(name, document["suite"], document["kernel"], tuple(document["packages"]), digest.hexdigest()[:16])
 
@@ -114,7 +114,7 @@ def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
     require_mounts()
     target = _folder(recipe)
     target.parent.mkdir(parents=True, exist_ok=True)
-    require_space(target.parent, _BUILD_MIB, f"building the image {recipe.name}")
+    require_space(target.parent, _IMAGE_MIB, f"building the image {recipe.name}")
     require_space(Path(tempfile.gettempdir()), _BUILD_MIB, f"building the image {recipe.name}", SCRATCH)
     for abandoned in target.parent.glob(f"{_unfinished(recipe)}*"):  # of a builder that was killed: we hold the lock now
         shutil.rmtree(abandoned, ignore_errors=True)
@@ -132,21 +132,31 @@ def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
 
 def mmdebstrap_argv(recipe: Recipe, out: Path) -> list[str]:
     """Return the command line that builds an image into the folder ``out``."""
-    files = [str(path) for path in sorted((RECIPES / "files").iterdir()) if path.name != "pack.sh"]
-    pack = (RECIPES / "files" / "pack.sh").read_text(encoding="utf-8")
-    hooks = [
-        'mkdir "$1/throughpass"',
-        " ".join(["copy-in", *(_quoted(file) for file in files), "/throughpass"]),
-        f'chroot "$1" sh /throughpass/build.sh {recipe.kernel}',
-        pack,
-        *(f"download /throughpass/{name} {_quoted(out / name)}" for name in ("vmlinux", "initrd", "release", "root.ext4")),
-    ]
     return [
-        *("mmdebstrap", "--variant=apt", "--format=null", f"--include={','.join(recipe.packages)}"),
-        *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
-        *(f"--customize-hook={hook}" for hook in hooks),
+        *("mmdebstrap", "--variant=essential", "--format=null", "--skip=cleanup", f"--include={','.join(recipe.packages)}"),
+        f"--extract-hook=upload {_quoted(RECIPES / 'files' / 'dpkg.cfg')} /etc/dpkg/dpkg.cfg.d/throughpass",
+        *(f"--customize-hook={hook}" for hook in _hooks(recipe, out)),
         *(recipe.suite, "/dev/null"),
         *_mirror_args(),
+    ]
+
+
+def _hooks(recipe: Recipe, out: Path) -> list[str]:
+    """Return what makes an image of the installed root, in its order.
+
+    Scripts that run outside are passed as text: mmdebstrap may be another user there, who need not be able to read our files.
+    """
+    files = RECIPES / "files"
+    inside = [_quoted(path) for path in sorted(files.iterdir()) if path.name not in _OUTSIDE]
+    fetch, pack = ((files / name).read_text(encoding="utf-8") for name in _OUTSIDE)
+    return [
+        'mkdir "$1/throughpass"',
+        " ".join(["copy-in", *inside, "/throughpass"]),
+        f'set -- "$1" {recipe.kernel}\n{fetch}',
+        'chroot "$1" sh /throughpass/build.sh',
+        'chroot "$1" sh /throughpass/slim.sh',
+        pack,
+        *(f"download /throughpass/{name} {_quoted(out / name)}" for name in ("release", *_FILES)),
     ]
 
 
