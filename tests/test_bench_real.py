@@ -13,8 +13,8 @@ import pytest
 
 from harness.bench.cache import silent
 from harness.bench.config import BenchConfig, StickSection, parse_bench
-from harness.bench.delivery import PACKED_ROOT, Delivered, _send, deliver, file_sha256, packed_root
-from harness.bench.images import Image
+from harness.bench.delivery import PACKED_ROOT, Delivered, _send, deliver, packed_root
+from harness.bench.images import Image, file_sha256
 from harness.bench.make import make_bench
 from harness.bench.real import RealBench, require_root
 from harness.bench.virtual import VirtualBench

@@ -1,7 +1,8 @@
 """Bench images: a Debian userland as a read-only disk, its kernel and an initramfs, built by mmdebstrap without root.
 
 One image serves board and guest. The cache's key is a hash of the recipe and of every file that goes in; an image is built beside
-its place and renamed into it, so that no half image is ever found.
+its place and renamed into it, so that no half image is ever found. Beside its files lies a note of what they hold, made before
+that: an image whose files are not as noted is none.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from harness.core.errors import BenchError, UsageError
 from harness.transport.local import LocalProcess, LocalTransport
 
 RECIPES = Path(__file__).resolve().parents[2] / "fixtures" / "images"
+CONTENT = "content"
+"""The file of an image that notes the others: a line for each with its SHA-256, its size in bytes and its name."""
+
 _FILES = ("vmlinux", "initrd", "root.ext4")
 _IMAGE_MIB, _BUILD_MIB = 400, 1200  # the result; and beside it the unpacked root, the archives, and the result twice
 _BUILD_LIMIT_S = 1800
@@ -57,6 +61,19 @@ class Image:
         """Return the root file system: ext4, never written."""
         return self.folder / "root.ext4"
 
+    @property
+    def content(self) -> str:
+        """Return a name for what the image holds. Two builds of one recipe differ in it: Debian moves on."""
+        return hashlib.sha256((self.folder / CONTENT).read_bytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a file of an image held when it was built."""
+
+    sha256: str
+    size_bytes: int
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -86,9 +103,46 @@ def recipe_names() -> list[str]:
 
 
 def find_image(name: str) -> Image | None:
-    """Return the image of that name as its recipe stands now, or None if it is not built."""
+    """Return the image of that name as its recipe stands now, or None if it is not built, or not as it was built."""
     image = Image(name, _folder(read_recipe(name)))
-    return image if image.root.is_file() else None
+    return image if damage(image.folder) == "" else None
+
+
+def damage(folder: Path) -> str:
+    """Say what is wrong with an image, or nothing: a note that cannot be read, a file that is missing or cut short."""
+    noted = read_content(folder)
+    if not noted:
+        return "it does not say what it holds"
+    for name, note in noted.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != note.size_bytes:
+            return f"{name} has {path.stat().st_size} bytes, not {note.size_bytes}"
+    return ""
+
+
+def read_content(folder: Path) -> dict[str, Noted]:
+    """Return what an image notes of each of its files, or nothing if that is not there whole."""
+    try:
+        text = (folder / CONTENT).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    lines = re.findall(r"^([0-9a-f]{64}) (\d+) (\S+)\n", text, re.MULTILINE)
+    noted = {name: Noted(sha256, int(size)) for sha256, size, name in lines}
+    return noted if tuple(noted) == _FILES else {}
+
+
+def note_content(folder: Path) -> None:
+    """Note what an image's files hold."""
+    paths = [folder / name for name in _FILES]
+    (folder / CONTENT).write_text("".join(f"{file_sha256(path)} {path.stat().st_size} {path.name}\n" for path in paths))
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_image(name: str, progress: Progress = silent) -> Image:
@@ -118,13 +172,18 @@ def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
     require_space(Path(tempfile.gettempdir()), _BUILD_MIB, f"building the image {recipe.name}", SCRATCH)
     for abandoned in target.parent.glob(f"{_unfinished(recipe)}*"):  # of a builder that was killed: we hold the lock now
         shutil.rmtree(abandoned, ignore_errors=True)
+    if target.exists():
+        progress(f"the image {target} is damaged: {damage(target)}; it is built again")
     progress(f"building the image {recipe.name} (Debian {recipe.suite}); it is kept in {target.parent}")
     with (
         full_disk_explained(target.parent),
         tempfile.TemporaryDirectory(prefix=_unfinished(recipe), dir=target.parent) as scratch,
     ):
         built = _run_mmdebstrap(recipe, Path(scratch), progress)
+        note_content(built)
         remove_older(recipe)
+        if target.exists():
+            target.rename(Path(scratch) / "damaged")
         built.rename(target)
     progress(f"image {recipe.name} is ready: {sum(f.stat().st_blocks * 512 for f in target.iterdir()) >> 20} MiB")
     return Image(recipe.name, target)
