@@ -19,15 +19,16 @@ from harness.transport.protocol import check, succeeds
 
 RUNNER = """
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from harness.transport.local import LocalTransport
-process = LocalTransport().start(["sh", "-c", "echo $$; exec sleep 600"], log=Path(sys.argv[1]))
-while not process.stderr_text():
+folder = PurePosixPath(sys.argv[2])
+process = LocalTransport().start(["sh", "-c", "echo $$ $PPID; exec sleep 600"], log=Path(sys.argv[1]), folder=folder)
+while len(process.stderr_text().split()) < 2:
     pass
 print(process.stderr_text(), flush=True)
 process.join()
 """
-"""A runner that starts a process, tells its id and waits."""
+"""A runner that starts a process, tells its id and that of what watches over it, and waits."""
 
 
 def has_ended(pid: int, limit_s: float) -> bool:
@@ -96,15 +97,21 @@ def test_local_process_does_not_hear_ctrl_c(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
 def test_local_process_dies_with_the_runner(tmp_path: Path, number: signal.Signals) -> None:
-    """When the runner is killed outright, what it started ends by itself."""
-    with subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path / "log")], stdout=subprocess.PIPE) as runner:
+    """When the runner is killed outright, what it started ends by itself, and the folder that belongs to it goes with it."""
+    folder = tmp_path / "its folder"
+    folder.mkdir()
+    argv = [sys.executable, "-c", RUNNER, str(tmp_path / "log"), str(folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as runner:
         assert runner.stdout is not None
-        child = int(runner.stdout.readline())
+        child, wrapper = map(int, runner.stdout.readline().split())
         assert not has_ended(child, 0)
+        assert folder.is_dir()
 
         runner.send_signal(number)
 
         assert has_ended(child, 10)
+        assert has_ended(wrapper, 10)
+        assert not folder.exists()
 
 
 def test_local_listen_is_for_this_user_alone(tmp_path: Path) -> None:

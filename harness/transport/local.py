@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import selectors
 import socket
 import subprocess
@@ -17,15 +19,16 @@ from harness.transport.protocol import COMMAND_TIMEOUT_S, Listener, Process, Res
 class LocalProcess:
     """A child of the runner; ends when its standard input is closed, by us or by our death.
 
-    What it says goes to ``log``, or to the descriptor ``output`` for whoever wants to wait for its words.
+    What it says goes to ``log``, or to the descriptor ``output`` for whoever wants to wait for its words; with its end ``folder``
+    is removed.
     """
 
-    def __init__(self, argv: Sequence[str], log: Path, *, output: int | None = None) -> None:
+    def __init__(self, argv: Sequence[str], log: Path, folder: PurePosixPath | None = None, *, output: int | None = None) -> None:
         self._log = log
         with log.open("wb") as errors:
             said = errors.fileno() if output is None else output
             self._child = subprocess.Popen(
-                dying_argv(argv), stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
+                dying_argv(argv, folder), stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
             )
 
     def poll(self) -> int | None:
@@ -34,10 +37,15 @@ class LocalProcess:
 
     def try_wait(self, timeout_s: float) -> int | None:
         """Return the exit status, or None if the process still runs after ``timeout_s``."""
-        try:
-            return self._noted(self._child.wait(timeout_s))
-        except subprocess.TimeoutExpired:
-            return None
+        # Popen.wait with a timeout looks every 50 ms (Python 3.11); a pidfd (Linux 5.3) becomes readable when the process ends.
+        if self._child.returncode is None:
+            descriptor = os.pidfd_open(self._child.pid)
+            try:
+                if not select.select([descriptor], [], [], max(0.0, timeout_s))[0]:
+                    return None
+            finally:
+                os.close(descriptor)
+        return self._noted(self._child.wait())
 
     def join(self) -> int:
         """Return the exit status, however long it takes."""
@@ -116,9 +124,9 @@ class LocalTransport:
             raise limit.error((error.stderr or b"").decode("utf-8", "replace")) from None
         return Result(self.name, text, done.returncode, done.stdout, done.stderr)
 
-    def start(self, argv: Sequence[str], *, log: Path) -> Process:
+    def start(self, argv: Sequence[str], *, log: Path, folder: PurePosixPath | None = None) -> Process:
         """Start a process that dies with the runner."""
-        return LocalProcess(argv, log)
+        return LocalProcess(argv, log, folder)
 
     @contextmanager
     def listen(self, path: PurePosixPath) -> Iterator[Listener]:

@@ -84,8 +84,11 @@ class Transport(Protocol):
     ) -> Result:
         """Run a command to its end and return its result, whatever the exit status; DeadlineError after ``timeout_s``."""
 
-    def start(self, argv: Sequence[str], *, log: Path) -> Process:
-        """Start a process whose standard error goes to ``log`` (a file of the runner)."""
+    def start(self, argv: Sequence[str], *, log: Path, folder: PurePosixPath | None = None) -> Process:
+        """Start a process whose standard error goes to ``log`` (a file of the runner).
+
+        ``folder`` is removed when it ends, even if the runner was killed meanwhile.
+        """
 
     def listen(self, path: PurePosixPath) -> AbstractContextManager[Listener]:
         """Listen on a UNIX socket at ``path`` of the host, which only the user there can open."""
@@ -135,6 +138,8 @@ def succeeds(transport: Transport, command: str | Sequence[str]) -> bool:
 
 DIES_WITH_ME = """
 exec 3<&0
+folder=$1
+shift
 setsid "$@" </dev/null &
 process=$!
 { read -r _ <&3; kill -TERM "-$process"; sleep 30; kill -KILL "-$process"; } 2>/dev/null >&2 &
@@ -142,15 +147,18 @@ watcher=$!
 wait "$process"
 status=$?
 kill "$watcher" 2>/dev/null
+[ -z "$folder" ] || rm -rf "$folder"
 exit "$status"
 """
-"""Runs "$@" until it ends or until standard input closes, as it does when the runner or the connection is gone.
+"""Runs a command until it ends or until standard input closes, as it does when the runner or the connection is gone.
+
+The first argument is a folder that goes with the process, the rest is the command.
 
 PR_SET_PDEATHSIG follows the thread that spawned and does not cross SSH; an end of file does both. The process leads a session of
 its own, so that its children end with it; half a minute is for those that tidy up when they are told to end.
 """
 
 
-def dying_argv(argv: Sequence[str]) -> list[str]:
-    """Return the argv that runs ``argv`` under DIES_WITH_ME."""
-    return ["sh", "-c", DIES_WITH_ME, "throughpass", *argv]
+def dying_argv(argv: Sequence[str], folder: PurePosixPath | None = None) -> list[str]:
+    """Return the argv that runs ``argv`` under DIES_WITH_ME, and removes ``folder`` when that has ended."""
+    return ["sh", "-c", DIES_WITH_ME, "throughpass", str(folder or ""), *argv]

@@ -59,13 +59,13 @@ class SshTransport:
             stdout, stderr = _read_both(channel, limit)
             return Result(self.name, text, _status(channel, limit), stdout, stderr)
 
-    def start(self, argv: Sequence[str], *, log: Path) -> Process:
+    def start(self, argv: Sequence[str], *, log: Path, folder: PurePosixPath | None = None) -> Process:
         """Start a process on the host that dies with this connection."""
         limit = Deadline.after(COMMAND_TIMEOUT_S, f"starting {argv[0]} on {self.name}")
         with self._lost_means("when a process was to be started"):
             channel = self._connection.open_session(timeout=limit.left_s)
             channel.set_combine_stderr(combine=True)
-            execute(channel, shlex.join(dying_argv(argv)), limit)
+            execute(channel, shlex.join(dying_argv(argv, folder)), limit)
         return SshProcess(channel, log, f"{argv[0]} on {self.name}")
 
     @contextmanager
