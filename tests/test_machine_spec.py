@@ -10,7 +10,7 @@ from typing import Any
 from harness.machine.guest import CONTROLLER, GuestFiles, GuestSpec, guest_machine, usb_host_device
 from harness.machine.spec import ROOT_NODE, Drive, Endpoints, MachineSpec, qemu_argv
 
-ENDS = Endpoints(*(PurePosixPath("/tmp/a,b", name) for name in ("console", "qmp", "host_key", "authorized_keys")))  # noqa: S108 (never made)
+ENDS = Endpoints(PurePosixPath("/tmp/a,b"))  # noqa: S108 (never made)
 
 
 def machine(**changes: Any) -> MachineSpec:

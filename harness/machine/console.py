@@ -25,8 +25,9 @@ DEATH = (
     r"BUG: unable to handle[^\r\n]*",
     r"Unable to mount root fs[^\r\n]*",
     r"throughpass: no disk labelled[^\r\n]*",
+    r"throughpass: not renewed[^\r\n]*",
 )
-"""What a kernel prints when nothing more will come."""
+"""What a kernel, or our init, prints when nothing more will come."""
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _TAIL = 2000
@@ -88,6 +89,10 @@ class Transcript:
             if not self._wait(min(until - time.monotonic(), _TICK_S)) and time.monotonic() >= until:
                 return None
         return os.pread(self._file.fileno(), size, start)
+
+    def send(self, data: bytes) -> None:
+        """Send something to the other end; raise OSError if it is gone."""
+        self._socket.sendall(data)
 
     def settle(self, quiet_s: float = 0.0) -> None:
         """Return when, for so long, nothing more came, or when the end is in the file."""
@@ -156,6 +161,13 @@ class Console:
             raise self._error(f"ended before it printed {text!r}")
         self.drain(1.0)
         raise self._error(f"died: {self.death()}")
+
+    def send_line(self, text: str) -> None:
+        """Type a line; raise BoardError if nobody is there any more."""
+        try:
+            self._transcript.send(text.encode() + b"\n")
+        except OSError as error:
+            raise self._error(f"ended before it could be told {text!r}") from error
 
     def drain(self, quiet_s: float = 0.0) -> None:
         """See that the transcript holds what has arrived; with ``quiet_s``, until the end or until so long nothing came."""

@@ -7,10 +7,10 @@ import concurrent.futures
 import contextlib
 import socket
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from qemu.qmp import EventListener, QMPClient, QMPError
+from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, DeadlineError
@@ -43,9 +43,28 @@ class Qmp:
         limit = deadline or Deadline.after(30, f"QMP {command} on {self.name}")
         return self._await(self._client.execute(command, dict(arguments or {})), limit, command)
 
+    def give_file(self, name: str, descriptor: int) -> None:
+        """Hand an open file to QEMU under a name for the next command that takes one; both must be on this machine."""
+
+        async def give() -> None:
+            self._client.send_fd_scm(descriptor)
+            await self._client.execute("getfd", {"fdname": name})
+
+        self._await(give(), Deadline.after(30, f"handing a file to {self.name}"), "getfd")
+
     def wait_for_event(self, name: str, deadline: Deadline, **data: str) -> Mapping[str, Any]:
         """Return the data of the next event of that name whose members equal ``data``; other events are dropped."""
         return self._await(self._next_event(name, data), deadline, f"event {name}")
+
+    def wait_for_change(self, name: str, member: str, among: Collection[str], deadline: Deadline) -> str:
+        """Return the first value out of ``among`` that an event of that name has in ``member``."""
+
+        async def changed() -> str:
+            while (value := str((await self._next_event(name, {}))[member])) not in among:
+                pass
+            return value
+
+        return self._await(changed(), deadline, f"event {name}")
 
     def clear_events(self) -> None:
         """Forget the events that have come so far."""
@@ -70,10 +89,25 @@ class Qmp:
 
     async def _next_event(self, name: str, data: Mapping[str, str]) -> Mapping[str, Any]:
         while True:
-            event = await self._events.get()
-            found: Mapping[str, Any] = event.get("data", {})  # type: ignore[assignment] # a JSON object
+            event = await self._event_or_end()
+            found: Mapping[str, Any] = event.get("data", {})
             if event["event"] == name and all(found.get(key) == value for key, value in data.items()):
                 return found
+
+    async def _event_or_end(self) -> Mapping[str, Any]:
+        """Return the next event; raise EOFError once QEMU has left and no event is left."""
+        if self._events.empty() and self._client.runstate is not Runstate.RUNNING:
+            raise EOFError("QEMU left")
+        event = asyncio.ensure_future(self._events.get())
+        end = asyncio.ensure_future(self._client.runstate_changed())
+        try:
+            await asyncio.wait({event, end}, return_when=asyncio.FIRST_COMPLETED)
+            if not event.done():
+                raise EOFError("QEMU left")
+            return event.result()
+        finally:
+            event.cancel()
+            end.cancel()
 
     def _await(self, work: Coroutine[Any, Any, T], deadline: Deadline, what: str = "connecting") -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Iterator
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, DeadlineError, HostLostError, ThroughpassError
 from harness.machine.console import Console
 from harness.machine.qmp import Qmp
-from harness.machine.spec import READY, Endpoints, MachineSpec, qemu_argv
+from harness.machine.spec import READY, RENEW, Endpoints, MachineSpec, qemu_argv
+from harness.machine.state import load_state
 from harness.transport.keys import KeyPair, make_key
 from harness.transport.protocol import Process, Transport, check
 from harness.transport.ssh import SshTransport, open_ssh
@@ -57,22 +60,38 @@ class Machine:
 
 
 @contextmanager
-def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline: Deadline) -> Iterator[Machine]:
+def start_machine(
+    spec: MachineSpec,
+    transport: Transport,
+    logs: Path,
+    deadline: Deadline,
+    *,
+    state: Path | None = None,
+    when_booted: Callable[[Qmp], None] | None = None,
+) -> Iterator[Machine]:
     """Start a machine on the transport's host, wait until it can be used over SSH, and end it afterwards.
 
+    It boots, and ``when_booted`` is called before anybody has logged in; or it goes on where ``state`` was saved (a file of this
+    machine, see harness.machine.state), with keys, randomness and clock of its own.
     Transcripts go to ``logs``: ``<name>-console.log`` and ``<name>-qemu.log``. Raises BoardError if the machine dies or a
     guest does not come up, BenchError if QEMU cannot be started or a board of our own making does not come up in time.
     """
+    spec = replace(spec, restored=state is not None)
     with ExitStack() as stack:
-        workdir = stack.enter_context(scratch_folder(transport, spec.name))
-        keys = [make_key(), make_key()]
-        ends = Endpoints(workdir / "console", workdir / "qmp", workdir / "host_key", workdir / "authorized_keys")
-        write_file(transport, ends.host_key, keys[0].private.encode())
-        write_file(transport, ends.authorized_keys, keys[1].public.encode())
+        keys = {"host_key": make_key(), "authorized_keys": make_key()}
+        secrets_ = {"host_key": keys["host_key"].private, "authorized_keys": keys["authorized_keys"].public}
+        workdir = stack.enter_context(scratch_folder(transport, spec.name, {**secrets_, "seed": secrets.token_hex(64)}))
+        ends = Endpoints(workdir)
         argv = qemu_argv(spec, ends)
         process, console, qmp = stack.enter_context(_started(transport, spec, argv, ends, logs=logs, deadline=deadline))
+        if state is not None:
+            with state.open("rb") as file:
+                load_state(qmp, file, deadline)
+            console.send_line(f"{RENEW} {time.time():.3f}")
         _wait_until_ready(spec, process, console, deadline)
-        access = Access(_forwarded_port(qmp), client_key=keys[1], host_key=keys[0].public.strip())
+        if when_booted is not None:
+            when_booted(qmp)
+        access = Access(_forwarded_port(qmp), client_key=keys["authorized_keys"], host_key=keys["host_key"].public.strip())
         connection = stack.enter_context(transport.connect(access.port, deadline))
         ssh = stack.enter_context(
             open_ssh(
@@ -88,24 +107,22 @@ def start_machine(spec: MachineSpec, transport: Transport, logs: Path, deadline:
 
 
 @contextmanager
-def scratch_folder(transport: Transport, name: str) -> Iterator[PurePosixPath]:
-    """Make a folder on the host that only this user can enter, and remove it afterwards.
+def scratch_folder(transport: Transport, name: str, files: Mapping[str, str] = {}) -> Iterator[PurePosixPath]:
+    """Make a folder with small text files on the host that only this user can enter, and remove it afterwards.
 
-    It lies in /tmp whatever TMPDIR says: the path of a UNIX socket holds 107 bytes.
+    If we are killed, what watches over the machine's process removes it. It lies in /tmp whatever TMPDIR says: the path of a UNIX
+    socket holds 107 bytes.
     """
     # The name is ours before the folder is: whenever a signal comes, what to remove is known.
     path = PurePosixPath(f"/tmp/throughpass-{name[:40]}.{secrets.token_hex(8)}")  # noqa: S108 (random, and made by mkdir or not at all)
+    # As standard input: what is on a command line, every user of the host can read.
+    script = "".join(f"printf '%s\\n' {shlex.quote(text.rstrip())} >{file} || exit\n" for file, text in files.items())
     try:
-        check(transport, ["mkdir", "-m", "700", str(path)])
+        check(transport, f"umask 077; mkdir '{path}' && cd '{path}' && exec sh -s", stdin=script.encode())
         yield path
     finally:
         with contextlib.suppress(HostLostError):  # a host that is gone cannot be tidied
             transport.run(["rm", "-rf", str(path)])
-
-
-def write_file(transport: Transport, path: PurePosixPath, data: bytes) -> None:
-    """Write a small file on the host that only this user can read."""
-    check(transport, f"umask 077; cat >'{path}'", stdin=data)
 
 
 @contextmanager
@@ -118,7 +135,7 @@ def _started(
         console_listener = stack.enter_context(transport.listen(ends.console))
         qmp_listener = stack.enter_context(transport.listen(ends.qmp))
         heard = stack.enter_context(ExitStack())
-        process = transport.start(argv, log=logs / f"{name}-qemu.log")
+        process = transport.start(argv, log=logs / f"{name}-qemu.log", folder=ends.folder)
         stack.callback(_end, process, name)
         try:
             console = Console(console_listener.accept(process, deadline), name, logs / f"{name}-console.log")

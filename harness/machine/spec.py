@@ -15,8 +15,14 @@ from typing import Any, Literal
 READY = "throughpass: ready"
 """What our init prints on the console when sshd listens."""
 
+RENEW = "throughpass: renew"
+"""What our init on a board is told on the console after a restore, with the time: take new keys, randomness and clock."""
+
 FW_CFG = "opt/org.throughpass"
-"""Where our init finds the keys of the run, in QEMU's fw_cfg."""
+"""Where our init finds the secrets of the run, in QEMU's fw_cfg."""
+
+SECRETS = ("host_key", "authorized_keys", "seed")
+"""What no image and no saved state holds: sshd's key, the key that may log in, and randomness for a restored machine."""
 
 ROOT_NODE = "root"
 
@@ -70,16 +76,29 @@ class MachineSpec:
     root: Literal["virtio", "usb"] = "virtio"
     devices: tuple[Mapping[str, Any], ...] = ()
     extra_args: tuple[str, ...] = ()
+    restored: bool = False
+    """Whether it does not boot, but waits for a state that was saved from a machine with the same command line."""
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the machine meets its harness: paths on the host."""
+    """Where the machine meets its harness: files of one folder on the host."""
 
-    console: PurePosixPath
-    qmp: PurePosixPath
-    host_key: PurePosixPath
-    authorized_keys: PurePosixPath
+    folder: PurePosixPath
+
+    @property
+    def console(self) -> PurePosixPath:
+        """Return the socket of the serial console."""
+        return self.folder / "console"
+
+    @property
+    def qmp(self) -> PurePosixPath:
+        """Return the socket of the monitor."""
+        return self.folder / "qmp"
+
+    def secret(self, name: str) -> PurePosixPath:
+        """Return the file of one of SECRETS."""
+        return self.folder / name
 
 
 def qemu_argv(spec: MachineSpec, ends: Endpoints) -> list[str]:
@@ -92,10 +111,11 @@ def qemu_argv(spec: MachineSpec, ends: Endpoints) -> list[str]:
         *drive_args(spec),
         *root_args(spec),
         *network_args(),
-        *key_args(ends),
+        *secret_args(ends),
         *channel_args(ends),
         *device_args(spec),
         *spec.extra_args,
+        *restoring_args(spec),
     ]
 
 
@@ -153,12 +173,9 @@ def network_args() -> list[str]:
     ]
 
 
-def key_args(ends: Endpoints) -> list[str]:
-    """The run's SSH keys: no image holds one."""
-    return [
-        *("-fw_cfg", f"name={FW_CFG}/host_key,file={escaped(ends.host_key)}"),
-        *("-fw_cfg", f"name={FW_CFG}/authorized_keys,file={escaped(ends.authorized_keys)}"),
-    ]
+def secret_args(ends: Endpoints) -> list[str]:
+    """The run's keys and seed, read by the machine when it asks: no image holds one."""
+    return [word for name in SECRETS for word in ("-fw_cfg", f"name={FW_CFG}/{name},file={escaped(ends.secret(name))}")]
 
 
 def channel_args(ends: Endpoints) -> list[str]:
@@ -174,6 +191,11 @@ def channel_args(ends: Endpoints) -> list[str]:
 def device_args(spec: MachineSpec) -> list[str]:
     """The devices in their order: an IOMMU must come before what it translates for."""
     return [word for device in spec.devices for word in ("-device", json.dumps(dict(device)))]
+
+
+def restoring_args(spec: MachineSpec) -> list[str]:
+    """Wait for a saved state, which QMP names."""
+    return ["-incoming", "defer"] if spec.restored else []
 
 
 def escaped(path: PurePosixPath) -> str:
