@@ -35,6 +35,7 @@ app = typer.Typer(help="Qualify a board for PCI passthrough of its USB controlle
 bench_app = typer.Typer(help="Benches: list, build, hold, look inside.", **_PLAIN)
 app.add_typer(bench_app, name="bench")
 
+ColdOption = Annotated[bool, typer.Option("--cold", help="boot a virtual board even where a snapshot could be restored")]
 BenchArgument = Annotated[str, typer.Argument(metavar="BENCH", help="a shipped bench, or the path of a bench file")]
 
 
@@ -127,6 +128,7 @@ def qualify(
     runs: Annotated[Path | None, typer.Option(help="where runs are kept  [default: reports/runs of the checkout]")] = None,
     select: Annotated[str | None, typer.Option("-k", metavar="EXPR", help="only checks that match, as pytest's -k")] = None,
     *,
+    cold: ColdOption = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 for CONDITIONAL too")] = False,
 ) -> None:
     """Run the qualification. Exit status: 0 qualified, 1 not, 2 bad input, 3 undecided or partial, 130 interrupted."""
@@ -137,6 +139,7 @@ def qualify(
     arguments += [f"--profile={profile}"] if profile else []
     arguments += [f"--runs={runs.absolute()}"] if runs else []
     arguments += ["-k", select] if select else []
+    arguments += ["--cold"] if cold else []
     outcome = Outcome()
     before = signal_handlers()
     code = pytest.main(arguments, plugins=[outcome])
@@ -244,10 +247,23 @@ def build_images(
             typer.echo(str(require_image(name, tell).folder))
 
 
+@bench_app.command("clean")
+def clean_cache() -> None:
+    """Empty the cache: images, snapshots of boards, sticks, transcripts. What is wanted again is made again."""
+    from harness.bench.cache import cache_folder
+    from harness.bench.upkeep import describe_cache, empty_cache
+
+    tell(f"cache: {describe_cache()}")
+    with interruptible():
+        typer.echo(f"removed {empty_cache() >> 20} MiB from {cache_folder()}")
+
+
 @bench_app.command("up")
 def hold_board(
     bench: BenchArgument,
     write: Annotated[Path, typer.Option("--write", metavar="FILE.toml", help="the bench file to write, of kind ssh")],
+    *,
+    cold: ColdOption = False,
 ) -> None:
     """Boot a virtual board and hold it until a signal comes. The written file reaches it as a host of kind ssh."""
     from harness.bench.held import held_bench_file, require_free
@@ -257,7 +273,7 @@ def hold_board(
     if config.kind != "virtual":
         raise UsageError(f"the bench {config.name} is of kind {config.kind}: only a virtual board can be brought up")
     require_free(write)
-    board = VirtualBench(config)
+    board = VirtualBench(config, cold=cold)
     limit = Deadline.after(BOOT_LIMIT_S, f"booting {config.name}")
     with interruptible(), _transcripts(config.name) as logs, board.open(logs, limit, tell):
         for stick in board.loose_sticks():
@@ -275,6 +291,8 @@ def hold_board(
 def shell_on_board(
     bench: BenchArgument,
     command: Annotated[list[str] | None, typer.Argument(metavar="[-- CMD...]", help="a command instead of a shell")] = None,
+    *,
+    cold: ColdOption = False,
 ) -> None:
     """Open a shell on a board (a virtual one is booted for it), or run one command there and end with its exit status."""
     from harness.bench.make import make_bench
@@ -283,7 +301,7 @@ def shell_on_board(
     from harness.transport.terminal import run_joined, run_shell
 
     config = load_bench(bench)
-    made = make_bench(config)
+    made = make_bench(config, cold=cold)
     limit = Deadline.after(BOOT_LIMIT_S, f"opening {config.name}")
     with interruptible(), _transcripts(config.name) as logs, made.open(logs, limit, tell) as host:
         if not isinstance(host.transport, SshTransport):

@@ -29,7 +29,7 @@ def boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Image]:
 
     monkeypatch.setenv("THROUGHPASS_CACHE", str(tmp_path))
     monkeypatch.setattr(accelerator, "_cannot_open", lambda: "")
-    monkeypatch.setattr(accelerator, "_situation", lambda: "here")
+    monkeypatch.setattr(accelerator, "situation", lambda: "here")
     monkeypatch.setattr(accelerator, "_boot_probe", boot)
     return booted
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.bench import doctor
-from harness.bench.doctor import PROGRAMS, Program, look_at_python, look_at_space, look_for, size_mib
+from harness.bench.doctor import PROGRAMS, Program, look_at_python, look_at_space, look_for
 
 SETUP = Path(__file__).parents[1] / "tools" / "setup.sh"
 
@@ -51,8 +51,7 @@ def test_doctor_cache_with_room_and_without(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "sticks").mkdir()
     (tmp_path / "sticks" / "a").write_bytes(b"x" * (3 << 20))
 
-    assert size_mib(tmp_path) == 3
-    assert f"{tmp_path} (sticks 3 MiB)" in look_at_space().text
+    assert f"3 MiB of at most 4096 MiB in {tmp_path} (1 of sticks: 3 MiB);" in look_at_space().text
     monkeypatch.setattr(doctor, "BUILD_MIB", 1 << 40)
     assert not look_at_space().good
     assert look_at_space().text.endswith(f"{1 << 40} MiB are needed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -51,7 +52,7 @@ def probe_kvm(image: Image, progress: Progress = silent, *, fresh: bool = False)
     """Say whether KVM is usable: a node that can be opened, a probe that boots in time, and a /dev/kvm on the board in turn."""
     if refused := _cannot_open():
         return KvmAnswer(usable=False, reason=refused)
-    kept = cache_folder() / f"kvm-{_situation()}.json"
+    kept = cache_folder() / f"kvm-{situation()}.json"
     if not fresh and (known := _kept_answer(kept)):
         return known
     progress(f"probing KVM by a real boot, {PROBE_LIMIT_S} s at most")
@@ -122,12 +123,18 @@ def _answer(status: int | None, words: list[str]) -> KvmAnswer:
     return KvmAnswer(usable=False, reason=f"QEMU with KVM ended with status {status} ({said}): unusable, using emulation")
 
 
-def _situation() -> str:
-    """Return a name for what the answer depends on: kernel, QEMU, CPU, and whether the module nests."""
-    version = subprocess.run([QEMU, "--version"], capture_output=True, check=False).stdout
+@functools.cache
+def qemu_version() -> str:
+    """Return all that QEMU says of its version."""
+    return subprocess.run([QEMU, "--version"], capture_output=True, check=False).stdout.decode("utf-8", "replace")
+
+
+@functools.cache
+def situation() -> str:
+    """Return a name for what QEMU does here depends on: kernel, QEMU's version, CPU, and whether KVM's module nests."""
     cpu = [line for line in _read("/proc/cpuinfo").splitlines() if line.startswith(("model name", "flags"))][:2]
     nested = [_read(f"/sys/module/{module}/parameters/nested") for module in ("kvm_intel", "kvm_amd")]
-    text = "\n".join([platform.release(), version.decode("utf-8", "replace"), *cpu, *nested])
+    text = "\n".join([platform.release(), qemu_version(), *cpu, *nested])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.bench.accelerator import probe_kvm
 from harness.bench.cache import Progress, cache_folder
 from harness.bench.images import find_image, recipe_names, require_image, require_mounts
+from harness.bench.upkeep import describe_cache
 from harness.core.errors import ThroughpassError, UsageError
 from harness.transport.local import LocalTransport
 
@@ -111,17 +112,13 @@ def look_at_mounts() -> Answer:
 
 def look_at_space() -> Answer:
     """Say where the cache is, what it holds, and whether there is room for what is still to come."""
-    folder = cache_folder()
-    free_mib = shutil.disk_usage(folder).free >> 20
+    free_mib = shutil.disk_usage(cache_folder()).free >> 20
     wanted = RUN_MIB if find_image(IMAGE) else BUILD_MIB
-    held = ", ".join(f"{part.name} {size_mib(part)} MiB" for part in sorted(folder.iterdir()) if part.is_dir() and size_mib(part))
-    text = f"{folder} ({held or 'empty'}), {free_mib} MiB free"
+    try:
+        text = f"{describe_cache()}; {free_mib} MiB free on its disk"
+    except UsageError as error:
+        return Answer("cache", good=False, text=error.message)
     return Answer("cache", good=free_mib >= wanted, text=text if free_mib >= wanted else f"{text}: {wanted} MiB are needed")
-
-
-def size_mib(folder: Path) -> int:
-    """Return the space that a folder takes on the disk."""
-    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*")) >> 20
 
 
 def try_kvm(progress: Progress) -> Iterator[Answer]:

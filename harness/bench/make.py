@@ -7,6 +7,6 @@ from harness.bench.real import RealBench
 from harness.bench.virtual import VirtualBench
 
 
-def make_bench(config: BenchConfig) -> VirtualBench | RealBench:
-    """Return the bench of a bench file; nothing is started or reached yet."""
-    return VirtualBench(config) if config.kind == "virtual" else RealBench(config)
+def make_bench(config: BenchConfig, *, cold: bool = False) -> VirtualBench | RealBench:
+    """Return the bench of a bench file; nothing is started or reached yet. ``cold``: a virtual board boots, snapshot or not."""
+    return VirtualBench(config, cold=cold) if config.kind == "virtual" else RealBench(config)

@@ -7,26 +7,29 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
-from harness.bench.accelerator import choose_accelerator
+from harness.bench.accelerator import choose_accelerator, qemu_version
 from harness.bench.cache import SCRATCH, Progress, cache_folder, full_disk_explained, locked, require_space, write_whole
 from harness.bench.config import BenchConfig, BoardSection, DeviceSection, StickSection
 from harness.bench.host import Host
 from harness.bench.images import Image, require_image
+from harness.bench.snapshots import Ingredients, Place, free_place
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError, UsageError
+from harness.core.errors import BenchError, BoardError, UsageError
 from harness.core.pattern import pattern
 from harness.machine.guest import GuestFiles
 from harness.machine.running import Machine, start_machine
-from harness.machine.spec import ROOT_NODE, Accelerator, Drive, MachineSpec
+from harness.machine.spec import ROOT_NODE, Accelerator, Drive, Endpoints, MachineSpec, qemu_argv
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import check
 
 QEMU = "qemu-system-x86_64"
+RESTORE_LIMIT_S = 60.0
+"""Several times what a restore was seen to need on a busy machine: after it the board boots."""
 
 _USB3_PORTS = 4  # QEMU's xHCI has p2 = p3 = 4 unless the card's options say otherwise
 
@@ -34,9 +37,10 @@ _USB3_PORTS = 4  # QEMU's xHCI has p2 = p3 = 4 unless the card's options say oth
 class VirtualBench:
     """A board of our own making. ``machine`` is there while it is open."""
 
-    def __init__(self, config: BenchConfig) -> None:
+    def __init__(self, config: BenchConfig, *, cold: bool = False) -> None:
         assert config.board is not None
         self.config = config
+        self.cold = cold
         self.board = config.board
         self._machine: Machine | None = None
 
@@ -54,7 +58,7 @@ class VirtualBench:
 
     @contextmanager
     def open(self, logs: Path, deadline: Deadline, progress: Progress) -> Iterator[Host]:
-        """Boot the board and hold it; one board of a name runs at a time."""
+        """Boot the board, or restore it, and hold it; one board of a name runs at a time."""
         if shutil.which(QEMU) is None:
             raise UsageError(f"{QEMU} is not installed, and the virtual bench is made of it: run make setup")
         busy = f"another run holds the bench {self.config.name}"
@@ -62,24 +66,29 @@ class VirtualBench:
             stack.enter_context(locked(f"bench-{self.config.name}", wait=True, busy=busy, progress=progress))
             image = require_image(self.board.image, progress)
             accelerator = choose_accelerator(image, progress)
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"throughpass-sticks-{self.config.name}-")))
-            files = {stick.id: stick_file(stick, scratch) for stick in self.board.stick if not self._is_root(stick)}
+            sticks = stack.enter_context(ExitStack())
+            scratch = Path(sticks.enter_context(tempfile.TemporaryDirectory(prefix=f"throughpass-sticks-{self.config.name}-")))
+            files = {stick.id: stick_file(stick, scratch) for stick in self.board.stick if not is_root(self.board, stick)}
             spec = board_spec(self.config.name, self.board, image, files, accelerator)
-            progress(f"booting the board {self.config.name} ({accelerator})")
             deadline = Deadline.after(deadline.length_s, deadline.purpose)  # neither a lock nor an image is the board's fault
-            self._machine = stack.enter_context(start_machine(spec, LocalTransport(), logs, deadline))
+            place = None
+            if not self.cold:
+                key = snapshot_key(self.board, image, accelerator)
+                place = stack.enter_context(free_place(key, self.config.name, {image.folder}, progress))
+            self._machine = stack.enter_context(started_board(spec, place, logs, deadline, progress))
+            sticks.close()  # QEMU has them open, and whoever is killed from here on leaves nothing
             stack.callback(setattr, self, "_machine", None)
             yield self._host(accelerator)
 
     def find_stick(self) -> StickSection | None:
         """Return the stick that the bench file's [storage] names, or the only one."""
         wanted = self.config.storage.serial
-        found = [stick for stick in self.board.stick if not self._is_root(stick) and wanted in {"", stick.serial}]
+        found = [stick for stick in self.board.stick if not is_root(self.board, stick) and wanted in {"", stick.serial}]
         return found[0] if found else None
 
     def loose_sticks(self) -> list[StickSection]:
         """Return the sticks that are not plugged in when the board starts."""
-        return [stick for stick in self.board.stick if not stick.plugged and not self._is_root(stick)]
+        return [stick for stick in self.board.stick if not stick.plugged and not is_root(self.board, stick)]
 
     def plug(self, stick: StickSection) -> None:
         """Plug a stick into its card."""
@@ -94,17 +103,13 @@ class VirtualBench:
         """Pull a stick out."""
         self.machine.qmp.execute("device_del", {"id": stick.id})
 
-    def _is_root(self, stick: StickSection) -> bool:
-        return self.board.root == f"usb:{stick.id}"
-
     def _host(self, accelerator: Accelerator) -> Host:
-        version = check(LocalTransport(), [QEMU, "--version"]).text.splitlines()[0]
         return Host(
             transport=self.machine.ssh,
             qemu=QEMU,
             emulated=True,
             guest_files=self._guest_files,
-            bench_qemu=version,
+            bench_qemu=qemu_version().partition("\n")[0],
             bench_accelerator=accelerator,
         )
 
@@ -113,6 +118,40 @@ class VirtualBench:
         root = check(self.machine.ssh, "busybox findfs LABEL=throughpass").text
         folder = "/usr/lib/throughpass"
         return GuestFiles(f"{folder}/vmlinux", f"{folder}/initrd", root, root_is_device=True)
+
+
+def is_root(board: BoardSection, stick: StickSection) -> bool:
+    """Return whether a stick is the root disk."""
+    return board.root == f"usb:{stick.id}"
+
+
+def snapshot_key(board: BoardSection, image: Image, accelerator: Accelerator) -> str:
+    """Return what the snapshot of a board is found by: its command line too, with names in place of what only one run has."""
+    files = {stick.id: Path(f"stick-{stick.id}") for stick in board.stick if not is_root(board, stick)}
+    spec = board_spec("board", board, Image(image.name, Path("image")), files, accelerator)
+    argv = qemu_argv(spec, Endpoints(PurePosixPath("run")))
+    return Ingredients(board, image.content, Path(shutil.which(QEMU) or QEMU), argv).key()
+
+
+@contextmanager
+def started_board(
+    spec: MachineSpec, place: Place | None, logs: Path, deadline: Deadline, progress: Progress
+) -> Iterator[Machine]:
+    """Start a board: from its snapshot if that is good, else by a boot, after which a snapshot is kept."""
+    with ExitStack() as stack:
+        machine = None
+        if place is not None and (state := place.find()):
+            progress(f"restoring the board {spec.name} from its snapshot ({spec.accelerator})")
+            limit = deadline.within(RESTORE_LIMIT_S, f"restoring {spec.name}")
+            try:
+                machine = stack.enter_context(start_machine(spec, LocalTransport(), logs, limit, state=state))
+            except (BenchError, BoardError) as error:
+                place.discard(f"it could not be restored ({error})")
+        if machine is None:
+            progress(f"booting the board {spec.name} ({spec.accelerator})")
+            save = place.save if place is not None else None
+            machine = stack.enter_context(start_machine(spec, LocalTransport(), logs, deadline, when_booted=save))
+        yield machine
 
 
 def board_spec(name: str, board: BoardSection, image: Image, files: Mapping[str, Path], accelerator: Accelerator) -> MachineSpec:
@@ -151,7 +190,7 @@ def board_devices(board: BoardSection) -> Iterator[Mapping[str, Any]]:
     for number, device in enumerate(board.device, start=1):
         yield from placed_device(msgspec.structs.replace(device, options=card_options(board, device)), number, buses)
     for stick in board.stick:
-        if stick.plugged or board.root == f"usb:{stick.id}":
+        if stick.plugged or is_root(board, stick):
             yield from stick_devices(board, stick)
 
 
@@ -189,7 +228,7 @@ def card_options(board: BoardSection, device: DeviceSection) -> dict[str, str | 
 
 def stick_devices(board: BoardSection, stick: StickSection) -> Iterator[dict[str, Any]]:
     """Yield a stick's devices: one for bulk-only transport, two for UAS (attached by hand once its disk is there)."""
-    node = ROOT_NODE if board.root == f"usb:{stick.id}" else f"stick-{stick.id}"
+    node = ROOT_NODE if is_root(board, stick) else f"stick-{stick.id}"
     place = {"bus": f"{stick.on}.0", "port": str(usb_port(board, stick))}
     if stick.protocol == "bot":
         yield {"driver": "usb-storage", "id": stick.id, "drive": node, "serial": stick.serial, **place}
