@@ -54,6 +54,8 @@ class Comparison:
     versions: Mapping[str, str]
     details: Mapping[str, Any] = field(default_factory=dict)
     """What else a reader must know to repeat it, such as command lines."""
+    figures: Callable[[Sequence[Run]], Mapping[str, Sequence[float]]] | None = None
+    """Where the claim is not a ratio of sides: named figures, one of each a round."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,14 @@ def measure(sides: Mapping[str, Side], rounds: int, tell: Callable[[str], None])
         yield Run(number, name, took)
 
 
+def took_by_round(runs: Sequence[Run], side: str) -> dict[int, Took]:
+    """Return what a side took by round, without the warm-up."""
+    return {run.round: run.took for run in runs if run.side == side and run.round != WARM_UP}
+
+
 def seconds(runs: Sequence[Run], side: str) -> dict[int, float]:
     """Return a side's seconds by round, without the warm-up."""
-    return {run.round: run.took.total_s for run in runs if run.side == side and run.round != WARM_UP}
+    return {number: took.total_s for number, took in took_by_round(runs, side).items()}
 
 
 def parts(runs: Sequence[Run], side: str) -> dict[str, list[float]]:
@@ -143,7 +150,8 @@ def document(comparison: Comparison, rounds: int, runs: Sequence[Run], ended: st
         "ended_early": ended,
         "order": [{"round": run.round, "side": run.side, "total_s": run.took.total_s, **_parts(run)} for run in runs],
         "sides": {name: _side(runs, name) for name in comparison.sides},
-        "ratios": {other: _ratio(runs, first(comparison), other) for other in others(comparison)},
+        "ratios": {other: _summed(pair_ratios(runs, first(comparison), other)) for other in others(comparison)},
+        "figures": {name: _summed(found) for name, found in figures(comparison, runs).items()},
         "versions": dict(comparison.versions),
         "details": dict(comparison.details),
     }
@@ -172,12 +180,16 @@ def _side(runs: Sequence[Run], name: str) -> dict[str, Any]:
     }
 
 
-def _ratio(runs: Sequence[Run], side: str, other: str) -> dict[str, Any]:
-    pairs = pair_ratios(runs, side, other)
-    if not pairs:
+def figures(comparison: Comparison, runs: Sequence[Run]) -> Mapping[str, Sequence[float]]:
+    """Return the figures of a comparison that has its own, by name, one of each a round."""
+    return comparison.figures(runs) if comparison.figures else {}
+
+
+def _summed(rounds: Sequence[float]) -> dict[str, Any]:
+    if not rounds:
         return {"pairs": []}
-    found = spread(pairs)
-    return {"pairs": pairs, "median": found.median, "low": found.low, "high": found.high, "confidence": found.confidence}
+    found = spread(rounds)
+    return {"pairs": list(rounds), "median": found.median, "low": found.low, "high": found.high, "confidence": found.confidence}
 
 
 def summary(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
@@ -188,11 +200,12 @@ def summary(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
         if values:
             lines.append(f"  {name}: {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f})")
         lines += [f"    {part}: {statistics.median(found):.2f} s" for part, found in parts(runs, name).items()]
-    for other in others(comparison):
-        if pairs := pair_ratios(runs, first(comparison), other):
-            found = spread(pairs)
-            sure = f"{found.confidence:.0%} sure, rounds: {len(pairs)}"
-            lines.append(f"  {first(comparison)} / {other}: {found.median:.3f} ({found.low:.3f} to {found.high:.3f}, {sure})")
+    named = {f"{first(comparison)} / {other}": pair_ratios(runs, first(comparison), other) for other in others(comparison)}
+    for name, rounds in {**named, **figures(comparison, runs)}.items():
+        if rounds:
+            found = spread(rounds)
+            sure = f"{found.confidence:.0%} sure, rounds: {len(rounds)}"
+            lines.append(f"  {name}: {found.median:.3f} ({found.low:.3f} to {found.high:.3f}, {sure})")
     return lines
 
 
