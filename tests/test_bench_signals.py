@@ -53,7 +53,7 @@ def test_signal_leaves_nothing(line: str, signum: signal.Signals, tmp_path: Path
     assert done.status == INTERRUPTED, done.output
     assert done.record.verdict.board is BoardVerdict.UNDECIDED
     assert done.record.verdict.reasons[0] == f"the run was interrupted ({signum.name})"
-    assert not [check for check in done.record.checks if check.outcome is Outcome.ERROR]
+    assert [check for check in done.record.checks if check.outcome is Outcome.ERROR] == [], done.output
     assert (done.folder / "report.html").is_file()
     assert not leftovers(name)
     assert files_of(name) <= before
