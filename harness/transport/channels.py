@@ -12,6 +12,7 @@ import paramiko
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, HostLostError
+from harness.transport.aside import aside
 from harness.transport.protocol import COMMAND_TIMEOUT_S, Process
 from harness.transport.relay import READY
 
@@ -27,7 +28,7 @@ def execute(channel: paramiko.Channel, command: str, deadline: Deadline) -> None
     clock.daemon = True
     clock.start()
     try:
-        channel.exec_command(command)
+        aside(lambda: channel.exec_command(command))
     except (paramiko.SSHException, EOFError):
         deadline.check("the host did not answer when the command was to be started")
         raise
@@ -87,7 +88,7 @@ class SshProcess:
     def kill(self) -> None:
         """End the process now: the end of its standard input tells its wrapper."""
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._channel.shutdown_write()
+            aside(self._channel.shutdown_write)
 
     def stderr_text(self) -> str:
         """Return what the process has written so far."""

@@ -9,11 +9,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
+from queue import Empty, SimpleQueue
 
 import paramiko
 
 from harness.core.deadline import Deadline
 from harness.core.errors import HostLostError
+from harness.transport.aside import aside
 from harness.transport.channels import CHUNK, SshListener, SshProcess, execute, exit_status
 from harness.transport.identity import SSH_PORT, client_keys, expected_host_keys, fingerprint
 from harness.transport.protocol import (
@@ -63,7 +65,7 @@ class SshTransport:
         """Start a process on the host that dies with this connection."""
         limit = Deadline.after(COMMAND_TIMEOUT_S, f"starting {argv[0]} on {self.name}")
         with self._lost_means("when a process was to be started"):
-            channel = self._connection.open_session(timeout=limit.left_s)
+            channel = aside(lambda: self._connection.open_session(timeout=limit.left_s))
             channel.set_combine_stderr(combine=True)
             execute(channel, shlex.join(dying_argv(argv, folder)), limit)
         return SshProcess(channel, log, f"{argv[0]} on {self.name}")
@@ -80,20 +82,19 @@ class SshTransport:
     def connect(self, port: int, deadline: Deadline) -> Iterator[SocketLike]:
         """Connect to a TCP port of the host's loopback by a direct-tcpip channel."""
         with self._lost_means(f"when port {port} was to be reached"):
-            channel = self._connection.open_channel(
-                "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=deadline.left_s
-            )
+            there, here = ("127.0.0.1", port), ("127.0.0.1", 0)
+            channel = aside(lambda: self._connection.open_channel("direct-tcpip", there, here, timeout=deadline.left_s))
         try:
             yield channel
         finally:
-            channel.close()
+            aside(channel.close)
 
     @contextmanager
     def session(self) -> Iterator[paramiko.Channel]:
         """Hold a bare session channel, for what needs a terminal or streams."""
         limit = Deadline.after(COMMAND_TIMEOUT_S, f"opening a channel to {self.name}")
         with self._lost_means("when a session was to be opened"):
-            channel = self._connection.open_session(timeout=limit.left_s)
+            channel = aside(lambda: self._connection.open_session(timeout=limit.left_s))
         try:
             yield channel
         except (paramiko.SSHException, EOFError) as error:  # not OSError: our own streams may break as well
@@ -117,11 +118,11 @@ class SshTransport:
 
     @contextmanager
     def _channel(self, deadline: Deadline) -> Iterator[paramiko.Channel]:
-        channel = self._connection.open_session(timeout=deadline.left_s)
+        channel = aside(lambda: self._connection.open_session(timeout=deadline.left_s))
         try:
             yield channel
         finally:
-            channel.close()
+            aside(channel.close)
 
     @contextmanager
     def _lost_means(self, when: str) -> Iterator[None]:
@@ -176,11 +177,11 @@ def open_ssh(
     deadline: Deadline,
 ) -> Iterator[SshTransport]:
     """Hold an SSH connection for as long as the context lasts."""
-    transport = connect_ssh(connection, name=name, user=user, keys=keys, host_keys=host_keys, deadline=deadline)
+    transport = aside(lambda: connect_ssh(connection, name=name, user=user, keys=keys, host_keys=host_keys, deadline=deadline))
     try:
         yield transport
     finally:
-        transport._connection.close()  # noqa: SLF001 (made three lines above)
+        aside(transport._connection.close)  # noqa: SLF001 (made three lines above)
 
 
 @contextmanager
@@ -248,29 +249,27 @@ def _send_fed(channel: paramiko.Channel, feed: Callable[[Callable[[bytes], None]
 
 
 def _read_both(channel: paramiko.Channel, deadline: Deadline) -> tuple[bytes, bytes]:
-    """Read both outputs to their ends: two streams share one window, so neither may be left unread."""
-    errors = bytearray()
-    reader = threading.Thread(target=_collect, args=(channel.recv_stderr, errors), daemon=True)
-    reader.start()
-    output = bytearray()
-    while True:
-        channel.settimeout(max(0.01, deadline.left_s))
-        try:
-            data = channel.recv(CHUNK)
-        except TimeoutError:
-            raise deadline.error(output[-2000:].decode("utf-8", "replace")) from None
-        if not data:
-            break
-        output += data
-    reader.join(deadline.left_s)
+    """Read both outputs to their ends: two streams share one window, so neither may be left unread.
+
+    Threads do it, because reading a lot sends something, too: that there is room again.
+    """
+    output, errors = bytearray(), bytearray()
+    ended: SimpleQueue[None] = SimpleQueue()
+    for receive, into in ((channel.recv, output), (channel.recv_stderr, errors)):
+        threading.Thread(target=_collect, args=(receive, into, ended), daemon=True).start()
+    try:
+        for _ in range(2):
+            ended.get(timeout=max(0.01, deadline.left_s))
+    except Empty:
+        raise deadline.error(output[-2000:].decode("utf-8", "replace")) from None
     return bytes(output), bytes(errors)
 
 
-def _collect(receive: object, into: bytearray) -> None:
-    assert callable(receive)
+def _collect(receive: Callable[[int], bytes], into: bytearray, ended: SimpleQueue[None]) -> None:
     with contextlib.suppress(OSError):
         while data := receive(CHUNK):
             into += data
+    ended.put(None)
 
 
 def _status(channel: paramiko.Channel, deadline: Deadline) -> int:
