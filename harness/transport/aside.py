@@ -14,25 +14,20 @@ def aside(work: Callable[[], T]) -> T:
     """Do work in a thread of its own and return what it returns, or raise what it raises.
 
     Signals raise in the main thread alone. One that raised in the middle of a packet would leave a connection on which nothing
-    can be said any more, the way back included; here it ends the waiting, and the work comes to its end. SimpleQueue waits without a
-    Condition, which a signal may leave broken (Python 3.11).
+    can be said any more, the way back included; here it ends the waiting, and the work comes to its end. SimpleQueue waits
+    without a Condition, which a signal may leave broken (Python 3.11).
     """
-    answers: SimpleQueue[Callable[[], T]] = SimpleQueue()
+    results: list[T] = []
+    errors: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def do() -> None:
         try:
-            result = work()
+            results.append(work())
+            errors.put(None)
         except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for)
-            answers.put(_raising(error))
-        else:
-            answers.put(lambda: result)
+            errors.put(error)
 
     threading.Thread(target=do, daemon=True, name="aside").start()
-    return answers.get()()
-
-
-def _raising(error: BaseException) -> Callable[[], T]:
-    def raise_it() -> T:
+    if (error := errors.get()) is not None:
         raise error
-
-    return raise_it
+    return results[0]
