@@ -29,7 +29,7 @@ MAY_IMPORT = {
 """What each part of the project may import beside itself; what is not a key here is no part of it (tests)."""
 
 ONLY_IN = {
-    "paramiko": {"harness.transport"},
+    "paramiko": {"harness.transport", "benchmarks"},
     "pexpect": {"harness.machine"},
     "subprocess": {"harness.transport", "harness.machine", "harness.bench", "harness.cli", "benchmarks"},
     "scipy": {"harness.measure"},
