@@ -1,4 +1,4 @@
-"""The course of a run as a page tells it: reasons with their cure, stages with their checks, and where the time went."""
+"""The course of a run as a page tells it: reasons with their cure, and stages with their checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from harness.core.record import STAGES, Check, Outcome, Record
 from reports.marks import NOT_RUN, OPEN, OUTCOMES, WORST_FIRST, Mark
-from reports.spelling import parse_instant
 
 QUESTIONS = {
     "readiness": "Can this host pass a PCI device through?",
@@ -68,16 +67,6 @@ class ReasonView:
     source: CheckView | None
 
 
-@dataclass(frozen=True)
-class TimeRow:
-    """A stage's time, and its share of the longest and of all stages, in per cent."""
-
-    stage: str
-    duration_s: float
-    of_longest: float
-    of_all: float
-
-
 def view_stages(record: Record) -> tuple[StageView, ...]:
     """Return the six stages in their order, and after them any other that a check names; none if there are no checks."""
     if not record.checks:
@@ -103,22 +92,6 @@ def view_reasons(record: Record, stages: Iterable[StageView]) -> tuple[ReasonVie
         ReasonView(reason, source.check.remedy if (source := sources.get(reason)) else "", source)
         for reason in record.verdict.reasons
     )
-
-
-def view_times(record: Record) -> tuple[TimeRow, ...]:
-    """Return where the time went, in the order of the run."""
-    spans = [max(time.duration_s, 0.0) for time in record.run.stages]
-    longest, total = max(spans, default=0.0) or 1.0, sum(spans) or 1.0
-    return tuple(
-        TimeRow(time.stage, span, 100 * span / longest, 100 * span / total)
-        for time, span in zip(record.run.stages, spans, strict=True)
-    )
-
-
-def wall_time_s(record: Record) -> float | None:
-    """Return the seconds from the run's start to its end, or None if the record does not say."""
-    start, end = parse_instant(record.run.start), parse_instant(record.run.end)
-    return None if start is None or end is None or end < start else (end - start).total_seconds()
 
 
 def _stage(name: str, number: int, checks: list[CheckView], duration_s: float | None) -> StageView:

@@ -8,10 +8,11 @@ from pathlib import Path
 from harness.core.errors import UsageError
 from harness.core.finding import Severity
 from harness.core.record import Record, decode
-from reports.course import view_reasons, view_stages, view_times, wall_time_s
+from reports.course import view_reasons, view_stages
 from reports.engine import template_engine
 from reports.marks import EMULATED, MEANINGS, SEVERITIES, VERDICTS
 from reports.throughput import SHOWN, find_primary, view_cells
+from reports.times import ALL_KINDS, view_times
 
 _WORST_FIRST = (
     Severity.FAILURE,
@@ -44,7 +45,7 @@ def render_report(record: Record) -> str:
             stages=stages,
             findings=[(finding, SEVERITIES[finding.severity]) for finding in findings],
             times=view_times(record),
-            wall_time_s=wall_time_s(record),
+            kinds=ALL_KINDS,
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.core.record import (
     Verdict,
 )
 from harness.core.series import Sample, Series
+from harness.core.timeline import Span, SpanKind
 
 CELL = "SEQ1M Q8T1 read"
 SENTENCE = "PCI passthrough reads 1.41 x as fast as USB-level passthrough [1.39, 1.43], 6 blocks, SEQ1M Q8T1 read"
@@ -148,8 +150,10 @@ def sample_judgement(**changes: Any) -> Judgement:
 class _Enums:
     """Keys whose values are members of enums."""
 
-    keys: frozenset[str] = frozenset({"outcome", "severity", "call", "board"})
-    values: frozenset[str] = frozenset(member.value for enum in (Outcome, Severity, Call, BoardVerdict) for member in enum)
+    keys: frozenset[str] = frozenset({"outcome", "severity", "call", "board", "kind"})
+    values: frozenset[str] = frozenset(
+        member.value for enum in (Outcome, Severity, Call, BoardVerdict, SpanKind) for member in enum
+    )
 
 
 _ENUMS = _Enums()
@@ -171,7 +175,21 @@ def _run() -> Run:
     spans = (38.2, 1.1, 2.4, 52.7, 6.3, 214.0, 9.8)
     times = tuple(StageTime(name, span) for name, span in zip(names, spans, strict=True))
     start, end = "2026-03-01T14:05:12Z", "2026-03-01T14:10:41Z"
-    return Run("20260301-140512-vtd", start, end, "0.1.0", "63b9825", "virtual-vtd", "virtual", "quick", 1, times)
+    return Run(
+        "20260301-140512-vtd", start, end, "0.1.0", "63b9825", "virtual-vtd", "virtual", "quick", 1, times, 1, tuple(_spans())
+    )
+
+
+def _spans() -> Iterator[Span]:
+    """Yield what the run waited for: board, guest, the stick, and eighteen fio runs with a hot-plug before each."""
+    yield Span(SpanKind.BOOT, "boot", 0.0, 38.1)
+    yield Span(SpanKind.GUEST, "guest", 42.0, 51.0)
+    yield Span(SpanKind.SETTLE, "usb", 95.0, 1.4)
+    for number in range(18):
+        start_s = 102.0 + 11.5 * number
+        yield Span(SpanKind.SETTLE, "throughput", start_s, 1.1)
+        yield Span(SpanKind.FIO, "throughput", start_s + 1.2, 9.2, 8.0)
+    yield Span(SpanKind.SETTLE, "return", 317.0, 0.6)
 
 
 def _environment() -> Environment:

@@ -30,6 +30,7 @@ from harness.core.record import (
     json_schema,
 )
 from harness.core.series import Sample, Series
+from harness.core.timeline import Span, SpanKind
 
 FULL = Record(
     schema=SCHEMA,
@@ -44,6 +45,7 @@ FULL = Record(
         profile="quick",
         cycles=1,
         stages=(StageTime("boot", 31.5), StageTime("readiness", 1.0)),
+        spans=(Span(SpanKind.BOOT, "boot", 0.01, 31.4), Span(SpanKind.FIO, "throughput", 40.0, 2.9, 1.8)),
     ),
     verdict=Verdict(BoardVerdict.CONDITIONAL, ("no KVM",)),
     environment=Environment(emulated=True, iommu="Intel VT-d"),
@@ -102,6 +104,16 @@ def test_fields_that_may_be_missing_have_defaults() -> None:
     least = {key: value for key, value in json.loads(encode(FULL)).items() if key in {"schema", "run", "verdict", "environment"}}
     record = decode(json.dumps(least).encode(), "record.json")
     assert (record.run, record.checks, record.series, record.facts) == (FULL.run, (), (), {})
+
+
+def test_record_without_spans_is_whole() -> None:
+    """A record from before there were spans is read, and one with spans holds nothing else that an older reader would miss."""
+    old = json.loads(encode(FULL))
+    del old["run"]["spans"]
+
+    assert decode(json.dumps(old).encode(), "record.json") == msgspec.structs.replace(
+        FULL, run=msgspec.structs.replace(FULL.run, spans=())
+    )
 
 
 def test_newer_version_is_refused_with_the_remedy() -> None:

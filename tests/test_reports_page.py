@@ -13,6 +13,7 @@ import pytest
 
 from harness.core.errors import UsageError
 from harness.core.record import SCHEMA, Attachment, Record, encode
+from harness.core.timeline import Span, SpanKind
 from reports.page import render_report, write_report
 from tests.records import (
     CELL,
@@ -313,3 +314,54 @@ def _luminance(colour: str) -> float:
     parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_page_tells_the_overhead() -> None:
+    """The harness's seconds are what the spans leave of the stages, and the stricter figure stands beside them."""
+    page = Page(render_report(sample_record()))
+
+    assert "Harness overhead: 48.0 s of 5 min 24 s ( 14.8 % )." in page.text
+    assert re.search(r"settling a hot-plug, [^0-9]*21\.8 s 6\.7 %", page.text)
+    assert re.search(r"harness, strictly [^0-9]*1 min 09 s 21\.4 %", page.text)
+    assert "throughput – none – none 2 min 45 s 19.8 s 28.6 s return" in page.text
+
+
+def bar_pieces(page: Page) -> list[tuple[str, float, float]]:
+    """Return the pieces of all bars: pattern, start and length in per cent."""
+    pieces = [found for tag, found in page.tags if tag == "rect" and str(found.get("width")).endswith("%")]
+    return [(str(found["class"]), float(str(found["x"])[:-1]), float(str(found["width"])[:-1])) for found in pieces]
+
+
+def test_page_splits_the_bars_by_kind() -> None:
+    """A bar's pieces follow one another up to the stage's time, each with a pattern of its own."""
+    page = Page(render_report(sample_record()))
+    throughput = bar_pieces(page)[-5:-2]
+
+    assert [pattern for pattern, _, _ in throughput] == ["fio", "settle", "harness"]
+    assert [length for _, _, length in throughput] == pytest.approx([77.38, 9.25, 13.36], abs=0.01)
+    assert [start for _, start, _ in throughput] == pytest.approx([0, 77.38, 86.64], abs=0.01)
+    assert all(page.count("pattern", id=f"pattern-{name}") == 1 for name in ("boot", "guest", "settle", "harness"))
+
+
+def test_page_of_a_record_without_spans_splits_nothing() -> None:
+    """A record from before there were spans has whole bars, and no word of overhead."""
+    record = sample_record()
+    page = Page(render_report(with_spans(record)))
+
+    assert "Where the time went" in page.text
+    assert "overhead" not in page.text.lower()
+    assert [pattern for pattern, _, _ in bar_pieces(page)] == ["whole"] * len(record.run.stages)
+    assert page.count("pattern") == 0
+
+
+def test_page_survives_spans_that_contradict_the_stages() -> None:
+    """Spans longer than their stage, or beyond any float, are drawn to the stage's end."""
+    spans = [Span(SpanKind.FIO, "usb", start_s, 1e308) for start_s in (0.0, -1e308, 1e308)]
+    page = Page(render_report(with_spans(sample_record(), *spans)))
+
+    assert all(0 < length <= 100 for _, _, length in bar_pieces(page))
+
+
+def with_spans(record: Record, *spans: Span) -> Record:
+    """Return the record with those spans alone."""
+    return msgspec.structs.replace(record, run=msgspec.structs.replace(record.run, spans=spans))

@@ -1,7 +1,7 @@
 """The record of a qualification: one JSON document from which every page is made.
 
 Format history:
-1: first version.
+1: first version. Later additions, which an older throughpass reads past, and without which a record is whole: Run.spans.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from harness.core.errors import UsageError
 from harness.core.finding import Evidence, Finding
 from harness.core.judgement import Judgement
 from harness.core.series import Series
+from harness.core.timeline import Span
 
 SCHEMA = 1
 STAGES = ("readiness", "binding", "guest", "usb", "throughput", "return")
@@ -85,6 +86,7 @@ class Run(msgspec.Struct, frozen=True):
     cycles: int
     stages: tuple[StageTime, ...] = ()
     seed: int = 0  # of the order of the arms
+    spans: tuple[Span, ...] = ()  # what was waited for in the stages; what is in none was the harness's own time
 
 
 class Environment(msgspec.Struct, frozen=True):
