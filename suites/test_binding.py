@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import Stick
-from harness.actions.binding import Binding
+from harness.actions.binding import driver_query
 from harness.bench.host import Host
 from harness.core.finding import Finding
 from harness.facts.pci import PciDevice
+from harness.machine.batch import Part, run_batch
 
 Require = Callable[[str], Finding]
 
@@ -30,30 +33,47 @@ def test_host_spares_its_keyboard(require_rule: Require) -> None:
     require_rule("INP001")
 
 
-def test_controller_is_taken(run: BenchRun, found_stick: Stick | None, binding: Binding, bound_controller: PciDevice) -> None:
+@pytest.fixture(scope="module")
+def after_bind(host: Host, bound_controller: PciDevice) -> dict[str, Part]:
+    """Return what the host shows once the controller is bound."""
+    looks = {
+        "driver": driver_query(bound_controller.address),
+        "node": f"ls -l {group_node(bound_controller)}",
+        "tree": "lsusb -t",
+        "buses": 'for bus in /sys/bus/usb/devices/usb*; do cd -P "$bus" 2>/dev/null && echo "$PWD"; done',
+    }
+    return run_batch(host.transport, looks)
+
+
+def group_node(controller: PciDevice) -> str:
+    """Return the node of the controller's group."""
+    return f"/dev/vfio/{controller.group}"
+
+
+def test_controller_is_taken(
+    run: BenchRun, found_stick: Stick | None, bound_controller: PciDevice, after_bind: dict[str, Part]
+) -> None:
     """The controller is bound to vfio-pci, by its driver_override, and the driver's link in sysfs says so."""
     run.note("the stick before the bind", found_stick.serial if found_stick else "none")
-    driver = binding.current_driver()
+    driver = after_bind["driver"].require().text
     run.note(f"/sys/bus/pci/devices/{bound_controller.address}/driver", driver)
 
     wanted = run.config.controller.driver
     require(driver == wanted, f"the controller is bound to {driver or 'nothing'}, not to {wanted}", "see the host's dmesg")
 
 
-def test_group_has_a_node(run: BenchRun, host: Host, bound_controller: PciDevice) -> None:
+def test_group_has_a_node(run: BenchRun, bound_controller: PciDevice, after_bind: dict[str, Part]) -> None:
     """The group's node exists, through which QEMU opens the controller."""
-    node = f"/dev/vfio/{bound_controller.group}"
-    listing = host.transport.run(f"ls -l {node}")
+    node, listing = group_node(bound_controller), after_bind["node"]
     run.note(node, listing.text or listing.error_text)
 
     require(listing.status == 0, f"there is no {node}: VFIO did not take the controller's group", "see the host's dmesg for vfio")
 
 
-def test_buses_are_gone(run: BenchRun, host: Host, bound_controller: PciDevice) -> None:
+def test_buses_are_gone(run: BenchRun, bound_controller: PciDevice, after_bind: dict[str, Part]) -> None:
     """The host's lsusb no longer shows the controller's buses."""
-    tree = host.transport.run("lsusb -t")
-    run.note("lsusb -t on the host", tree.text or "(no bus at all)")
-    buses = host.transport.run("readlink -f /sys/bus/usb/devices/usb*").text.splitlines()
+    run.note("lsusb -t on the host", after_bind["tree"].text or "(no bus at all)")
+    buses = after_bind["buses"].text.splitlines()
     run.note("USB buses in sysfs", "\n".join(buses) or "(none)")
 
     kept = [bus.rpartition("/")[2] for bus in buses if f"/{bound_controller.address}/" in bus]

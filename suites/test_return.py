@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.guest import find_guests
+from fixtures.guest import FIND_GUESTS
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import Stick
-from harness.actions.binding import Binding
-from harness.actions.modules import left_by_vfio
+from harness.actions.binding import Binding, driver_query
+from harness.actions.modules import LISTING, left_by_vfio
 from harness.bench.host import Host
-from harness.facts.host import HostFacts
-from harness.machine.disks import hash_window, wait_for_disk
+from harness.facts.host import HostFacts, read_facts
+from harness.facts.pci import PciDevice
+from harness.facts.probe import take_sections
+from harness.machine.batch import Part, run_batch
+from harness.machine.disks import hash_command, read_hash, work_on_disk
+
+READING_LIMIT_S = 120.0
 
 
-@pytest.mark.usefixtures("returned")
-def test_driver_is_back(run: BenchRun, host: Host, binding: Binding) -> None:
+@pytest.fixture(scope="module")
+def after_return(host: Host, returned: PciDevice) -> dict[str, Part]:
+    """Return what the host shows once everything went back."""
+    looks = {
+        "driver": driver_query(returned.address),
+        "override": f'read -r override </sys/bus/pci/devices/{returned.address}/driver_override; echo "$override"',
+        "vfio": 'for device in /sys/bus/pci/drivers/vfio-pci/*:*; do [ ! -e "$device" ] || echo "${device##*/}"; done',
+        "modules": LISTING,
+        "guests": FIND_GUESTS,
+    }
+    return run_batch(host.transport, looks)
+
+
+def test_driver_is_back(run: BenchRun, binding: Binding, after_return: dict[str, Part]) -> None:
     """The controller is pulled from the guest and bound to the driver that it was found with; driver_override is as before."""
     found = binding.found
-    driver = binding.current_driver()
+    driver = after_return["driver"].require().text
     run.note(f"/sys/bus/pci/devices/{found.address}/driver", driver)
-    override = host.transport.run(f"cat /sys/bus/pci/devices/{found.address}/driver_override").text
+    override = after_return["override"].text
     run.note("driver_override", override)
 
     require(
@@ -39,8 +56,11 @@ def test_driver_is_back(run: BenchRun, host: Host, binding: Binding) -> None:
 @pytest.mark.usefixtures("returned")
 def test_stick_is_back(run: BenchRun, host: Host, stick: Stick, plugged_stick: Stick) -> None:
     """The stick enumerates on the host again, and its content is the same."""
-    device = wait_for_disk(host.transport, stick.serial, run.deadline.within(60, "the stick's return to the host"))
-    digest = hash_window(host.transport, device, stick.window_mib)
+    limit = run.deadline.within(60, "the stick's return to the host")
+    work = {"node": 'echo "$disk"', "data": hash_command('"$disk"', stick.window_mib)}
+    parts = work_on_disk(host.transport, stick.serial, work, limit, work_s=READING_LIMIT_S, timeline=run.timeline)
+    device = parts["node"].text
+    digest = read_hash(parts["data"], device)
     run.note(f"SHA-256 of the first {stick.window_mib} MiB of {device} on the host", digest)
 
     require(
@@ -50,12 +70,13 @@ def test_stick_is_back(run: BenchRun, host: Host, stick: Stick, plugged_stick: S
     )
 
 
-@pytest.mark.usefixtures("returned")
-def test_no_vfio_left(run: BenchRun, host: Host, host_facts: HostFacts, modules_before: frozenset[str]) -> None:
+def test_no_vfio_left(
+    run: BenchRun, host_facts: HostFacts, modules_before: frozenset[str], after_return: dict[str, Part]
+) -> None:
     """No device is on vfio-pci that was not before, and the modules that were loaded for it are gone."""
     before = {device.address for device in host_facts.pci if device.driver == "vfio-pci"}
-    now = host.transport.run("cd /sys/bus/pci/drivers/vfio-pci 2>/dev/null && ls -d *:*").text.split()
-    modules = sorted(left_by_vfio(host.transport, modules_before))
+    now = after_return["vfio"].text.split()
+    modules = sorted(left_by_vfio(after_return["modules"].require().text, modules_before))
     run.note("devices on vfio-pci", ", ".join(now) or "none")
     run.note("VFIO modules that were not there before", ", ".join(modules) or "none")
 
@@ -64,10 +85,9 @@ def test_no_vfio_left(run: BenchRun, host: Host, host_facts: HostFacts, modules_
     require(not modules, f"modules left: {', '.join(modules)}", "as root: modprobe -r vfio-pci, once nothing uses it")
 
 
-@pytest.mark.usefixtures("returned")
-def test_no_guest_left(run: BenchRun, host: Host, guests_before: frozenset[str]) -> None:
+def test_no_guest_left(run: BenchRun, guests_before: frozenset[str], after_return: dict[str, Part]) -> None:
     """No process of a guest of ours and none of its files are on the host that were not before."""
-    left = sorted(find_guests(host.transport) - guests_before)
+    left = sorted(frozenset(after_return["guests"].text.split()) - guests_before)
     run.note("folders of guests, there or named by a process, that were not before", ", ".join(left) or "none")
 
     require(not left, f"a guest left {', '.join(left)}", "end the QEMU whose command line names it, then remove the folder")
@@ -76,7 +96,7 @@ def test_no_guest_left(run: BenchRun, host: Host, guests_before: frozenset[str])
 @pytest.mark.usefixtures("returned")
 def test_facts_are_as_before(run: BenchRun, host: Host, binding: Binding) -> None:
     """The host's facts of the controller are the same as before: driver, group, override, reset methods."""
-    now = host.facts().find_pci(binding.found.address)
+    now = read_facts(take_sections(host.transport, "pci")).find_pci(binding.found.address)
     run.note("before", str(binding.found))
     run.note("now", str(now))
     kept = ("id", "subsystem", "class_code", "driver", "driver_override", "group", "reset_methods")

@@ -6,17 +6,19 @@ import pytest
 
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
-from fixtures.storage import Stick
+from fixtures.storage import GuestDisk, Stick
+from harness.core.deadline import Deadline
 from harness.core.errors import NotMeasurableError
 from harness.core.pci import XHCI_CLASS
 from harness.facts.host import HostFacts, find_controllers
 from harness.facts.pci import PciDevice
-from harness.machine.disks import hash_window
-from harness.machine.interrupts import count_interrupts
+from harness.machine.batch import Part, run_batch
+from harness.machine.disks import hash_command, read_hash
+from harness.machine.interrupts import count_interrupts, interrupts_command
 from harness.machine.running import Machine
-from harness.machine.usb_tree import read_root_hubs, read_usb_link
-from harness.transport.protocol import check
+from harness.machine.usb_tree import parse_root_hubs, parse_usb_link, root_hubs_command
 
+READING_LIMIT_S = 120.0
 SUPER_SPEED_MBIT = 5000
 HIGH_SPEED_MBIT = 480
 
@@ -33,9 +35,30 @@ def guest_controller(guest_facts: HostFacts, bound_controller: PciDevice) -> Pci
     return found[0]
 
 
-def test_controller_in_guest(run: BenchRun, guest: Machine, guest_controller: PciDevice, bound_controller: PciDevice) -> None:
+@pytest.fixture(scope="module")
+def listings(guest: Machine, guest_controller: PciDevice, bound_controller: PciDevice) -> dict[str, Part]:
+    """Return how the guest lists its PCI and USB devices before the stick is plugged in."""
+    looks = {
+        "lspci": f"lspci -nnk -d {bound_controller.id}",
+        "lsusb": "lsusb -t",
+        "hubs": root_hubs_command(guest_controller.address),
+    }
+    return run_batch(guest.ssh, looks)
+
+
+@pytest.fixture(scope="module")
+def flow(guest: Machine, guest_controller: PciDevice, stick: Stick, guest_disk: GuestDisk) -> dict[str, Part]:
+    """Return the hash of what the guest reads from the stick, and the controller's interrupts before and after."""
+    interrupts = interrupts_command(guest_controller.address)
+    looks = {"before": interrupts, "data": hash_command(guest_disk.device, stick.window_mib), "after": interrupts}
+    return run_batch(guest.ssh, looks, deadline=Deadline.after(READING_LIMIT_S, "reading from the stick in the guest"))
+
+
+def test_controller_in_guest(
+    run: BenchRun, guest_controller: PciDevice, bound_controller: PciDevice, listings: dict[str, Part]
+) -> None:
     """The guest's lspci shows the controller as an xHCI (class 0c03, prog-if 30) with xhci_hcd bound to it."""
-    listing = check(guest.ssh, ["lspci", "-nnk", "-d", bound_controller.id])
+    listing = listings["lspci"].require()
     run.note("lspci -nnk in the guest", listing.text)
 
     require(bound_controller.id in listing.text, "lspci in the guest does not show the controller")
@@ -47,10 +70,10 @@ def test_controller_in_guest(run: BenchRun, guest: Machine, guest_controller: Pc
     )
 
 
-def test_root_hubs(run: BenchRun, guest: Machine, guest_controller: PciDevice) -> None:
+def test_root_hubs(run: BenchRun, guest_controller: PciDevice, listings: dict[str, Part]) -> None:
     """The controller has an xHCI root hub at 5000M or more, and one at 480M."""
-    run.note("lsusb -t in the guest", check(guest.ssh, "lsusb -t").text)
-    speeds = read_root_hubs(guest.ssh, guest_controller.address)
+    run.note("lsusb -t in the guest", listings["lsusb"].require().text)
+    speeds = parse_root_hubs(listings["hubs"].text)
     run.note(f"root hubs of {guest_controller.address}", ", ".join(f"{speed}M" for speed in speeds))
 
     shown = ", ".join(f"{speed}M" for speed in speeds) or "none"
@@ -62,11 +85,11 @@ def test_root_hubs(run: BenchRun, guest: Machine, guest_controller: PciDevice) -
     )
 
 
-def test_stick_enumerates(run: BenchRun, guest: Machine, stick: Stick, guest_disk: str) -> None:
+def test_stick_enumerates(run: BenchRun, stick: Stick, guest_disk: GuestDisk) -> None:
     """The stick, plugged in while the guest runs, comes up as a disk; its driver and speed are recorded."""
-    run.note("lsusb -t in the guest", check(guest.ssh, "lsusb -t").text)
-    link = read_usb_link(guest.ssh, guest_disk)
-    run.note(guest_disk, f"serial {link.serial}, driver {link.driver}, {link.speed_mbit}M, USB {link.usb_version}")
+    run.note("lsusb -t in the guest", guest_disk.tree.require().text)
+    link = parse_usb_link(guest_disk.link.require().text)
+    run.note(guest_disk.device, f"serial {link.serial}, driver {link.driver}, {link.speed_mbit}M, USB {link.usb_version}")
     if link.is_super_speed_at_high_speed:
         run.condition(
             f"the stick {stick.serial} speaks USB {link.usb_version} but runs at {link.speed_mbit}M",
@@ -80,11 +103,10 @@ def test_stick_enumerates(run: BenchRun, guest: Machine, stick: Stick, guest_dis
     )
 
 
-def test_interrupts_move(run: BenchRun, guest: Machine, guest_controller: PciDevice, stick: Stick, guest_disk: str) -> None:
+def test_interrupts_move(run: BenchRun, guest_controller: PciDevice, guest_disk: GuestDisk, flow: dict[str, Part]) -> None:
     """The controller's interrupt count in the guest moves when data flows."""
-    before = count_interrupts(guest.ssh, guest_controller.address)
-    hash_window(guest.ssh, guest_disk, min(8, stick.window_mib))
-    after = count_interrupts(guest.ssh, guest_controller.address)
+    read_hash(flow["data"], guest_disk.device)
+    before, after = (count_interrupts(flow[name].text) for name in ("before", "after"))
     run.note(f"interrupts of {guest_controller.address} in the guest", f"before {before}, after {after}")
     if before is None or after is None:
         raise NotMeasurableError("the guest does not say which interrupts are the controller's")
@@ -96,9 +118,9 @@ def test_interrupts_move(run: BenchRun, guest: Machine, guest_controller: PciDev
     )
 
 
-def test_content_is_right(run: BenchRun, guest: Machine, stick: Stick, guest_disk: str) -> None:
+def test_content_is_right(run: BenchRun, stick: Stick, guest_disk: GuestDisk, flow: dict[str, Part]) -> None:
     """What the guest reads from the stick is what is on it: the SHA-256 is right."""
-    digest = hash_window(guest.ssh, guest_disk, stick.window_mib)
+    digest = read_hash(flow["data"], guest_disk.device)
     origin = "the pattern it was made with" if stick.known_pattern else "read on the host before the bind"
     run.note(f"SHA-256 of the first {stick.window_mib} MiB", f"{digest} in the guest\n{stick.sha256} {origin}")
 

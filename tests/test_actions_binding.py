@@ -8,8 +8,21 @@ from typing import Any
 
 import pytest
 
-from harness.actions.binding import IN_USE, Binding, Plan, Step, apply_plan, guard_steps, plan_bind, plan_return, script
-from harness.core.errors import BoardError, RefusedError
+from harness.actions import binding as binding_module
+from harness.actions.binding import (
+    IN_USE,
+    STALE,
+    Binding,
+    Plan,
+    Stale,
+    Step,
+    apply_plan,
+    driver_query,
+    guard_steps,
+    plan_bind,
+    plan_return,
+)
+from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.facts.pci import PciDevice
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Result
@@ -89,31 +102,72 @@ def test_plan_return_when_nothing_was_changed() -> None:
     assert commands(plan_return(PciDevice(ADDRESS, driver="xhci_hcd"), "xhci_hcd")) == [override("")]
 
 
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a device of a made-up host; it has no driver."""
+    monkeypatch.setattr(binding_module, "_DEVICES", str(tmp_path / "devices"))
+    folder = tmp_path / "devices" / ADDRESS
+    folder.mkdir(parents=True)
+    return folder
+
+
+def give_driver(device: Path, name: str) -> None:
+    """Bind the made-up device to a driver."""
+    driver = device.parents[1] / "drivers" / name
+    driver.mkdir(parents=True, exist_ok=True)
+    (device / "driver").unlink(missing_ok=True)
+    (device / "driver").symlink_to(driver)
+
+
+@pytest.mark.usefixtures("device")
 def test_apply_names_the_step_that_failed() -> None:
     """A step that the kernel refuses ends the plan there, and its sentence is in the evidence."""
     steps = (Step("do well", "true"), Step("write the override", "echo no room >&2; false"), Step("never", "echo later >&2"))
 
     with pytest.raises(BoardError, match="could not be given to vfio-pci") as caught:
-        apply_plan(LocalTransport(), Plan(ADDRESS, steps, "vfio-pci"))
+        apply_plan(LocalTransport(), Plan(ADDRESS, steps, "", "vfio-pci"))
 
     assert caught.value.evidence == "no room\nthroughpass: write the override failed"
 
 
+@pytest.mark.usefixtures("device")
 def test_apply_believes_the_link_alone() -> None:
     """Writes that succeed and do nothing are found out: the driver is read back."""
-    plan = Plan("ffff:ff:1f.7", (Step("pretend", "true"),), "vfio-pci")
+    plan = Plan(ADDRESS, (Step("pretend", "true"),), "", "vfio-pci")
 
     with pytest.raises(BoardError, match="is bound to no driver, not to vfio-pci"):
         apply_plan(LocalTransport(), plan)
 
 
-def test_apply_reads_the_driver_from_the_link(tmp_path: Path) -> None:
-    """What the script prints last is the driver that the device's link names."""
-    (tmp_path / "device").mkdir()
-    (tmp_path / "device" / "driver").symlink_to("../drivers/xhci_hcd")
-    text = script(Plan(ADDRESS, (), "xhci_hcd")).replace(FOLDER, str(tmp_path / "device"))
+def test_apply_reads_the_driver_from_the_link(device: Path) -> None:
+    """What counts in the end is the driver that the device's link names."""
+    give_driver(device, "xhci_hcd")
+    step = Step("bind", f"rm {device}/driver && ln -s {device.parent} {device}/driver")
 
-    assert LocalTransport().run(text).text == "xhci_hcd"
+    assert apply_plan(LocalTransport(), Plan(ADDRESS, (), "xhci_hcd", "xhci_hcd")) is None
+    assert LocalTransport().run(driver_query(ADDRESS)).text == "xhci_hcd"
+    with pytest.raises(BoardError, match="is bound to devices, not to vfio-pci"):
+        apply_plan(LocalTransport(), Plan(ADDRESS, (step,), "xhci_hcd", "vfio-pci"))
+
+
+def test_apply_does_not_begin_a_plan_for_another_driver(device: Path) -> None:
+    """A plan for a driver that the device no longer has is not begun: its guards would be the wrong ones."""
+    give_driver(device, "xhci-pci-renesas")
+    touch = Step("touch", f"touch {device}/touched")
+
+    assert apply_plan(LocalTransport(), Plan(ADDRESS, (touch,), "xhci_hcd", "vfio-pci")) == Stale("xhci-pci-renesas")
+    assert apply_plan(LocalTransport(), Plan(ADDRESS, (touch,), "", "vfio-pci")) == Stale("xhci-pci-renesas")
+    assert not (device / "touched").exists()
+
+
+def test_apply_tells_a_device_that_is_gone(device: Path) -> None:
+    """A device that is no longer there is our bench's trouble, and nothing is written."""
+    device.rmdir()
+
+    with pytest.raises(BenchError, match=f"{ADDRESS} is no longer there"):
+        apply_plan(LocalTransport(), Plan(ADDRESS, (), "", "vfio-pci"))
+    with pytest.raises(BenchError, match=f"{ADDRESS} is no longer there"):
+        Binding(LocalTransport(), PciDevice(ADDRESS), "vfio-pci").current_driver()
 
 
 def test_binding_refuses_what_somebody_else_prepares() -> None:
@@ -159,12 +213,13 @@ class Sysfs:
         """Apply a plan with the guard, and one write after it."""
         (guard,) = guard_steps("xhci_hcd", ADDRESS)
         guard = Step(guard.sentence, self.here(guard.command), guard.status)
-        apply_plan(LocalTransport(), Plan(ADDRESS, (guard, Step("write", f"echo x >{self.root}/written")), ""))
+        apply_plan(LocalTransport(), Plan(ADDRESS, (guard, Step("write", f"echo x >{self.root}/written")), "", ""))
 
 
 @pytest.fixture
-def sysfs(tmp_path: Path) -> Sysfs:
+def sysfs(tmp_path: Path, device: Path) -> Sysfs:
     """Return a host whose stick nobody uses."""
+    assert device.is_dir()
     return Sysfs(tmp_path)
 
 
@@ -229,3 +284,63 @@ def test_binding_that_is_refused_has_touched_nothing() -> None:
         binding.bind()
 
     assert not binding.touched
+
+
+class Changing(LocalTransport):
+    """A host on which somebody else has bound another driver since the facts were read; it keeps the scripts it was given."""
+
+    def __init__(self, *answers: tuple[int, str]) -> None:
+        super().__init__()
+        self.answers = list(answers)
+        self.scripts: list[str] = []
+
+    def run(self, command: str | Sequence[str], **_: Any) -> Result:
+        """Answer as that host would."""
+        self.scripts.append(str(command))
+        status, driver = self.answers.pop(0)
+        return Result(self.name, str(command), status, f"{driver}\n".encode(), b"")
+
+
+def test_binding_plans_anew_for_the_driver_that_is_there() -> None:
+    """Where another driver is bound than the facts say, the plan is made again for that one, in one more round trip."""
+    host = Changing((STALE, "vfio-pci"), (0, "vfio-pci"))
+    binding = Binding(host, PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+
+    plan = binding.bind()
+
+    assert (plan.before, plan.steps) == ("vfio-pci", ())
+    assert ["driver/unbind" in script for script in host.scripts] == [True, False]
+    assert binding.touched
+
+
+def test_binding_needs_one_command_each_way() -> None:
+    """What a verified plan has left is believed: there and back again are two commands."""
+    host = Changing((0, "vfio-pci"), (0, "xhci_hcd"))
+    binding = Binding(host, PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+
+    binding.bind()
+    binding.give_back()
+
+    assert len(host.scripts) == 2
+    assert not binding.touched
+
+
+def test_binding_that_failed_looks_again() -> None:
+    """After a failure nothing is believed: the driver is read before the way back is planned."""
+    host = Changing((1, ""), (0, ""), (0, "xhci_hcd"))
+    binding = Binding(host, PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+
+    with pytest.raises(BoardError, match="could not be given to vfio-pci"):
+        binding.bind()
+
+    assert host.scripts[1] == driver_query(ADDRESS)
+    assert "drivers_probe" in host.scripts[2]
+    assert not binding.touched
+
+
+def test_binding_gives_up_where_drivers_come_and_go() -> None:
+    """A device that has another driver at each look is not chased."""
+    host = Changing((STALE, "a"), (STALE, "b"), (0, "b"), (0, "xhci_hcd"))
+
+    with pytest.raises(BoardError, match="changes its driver by itself: it was 'a', then 'b'"):
+        Binding(host, PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci").bind()

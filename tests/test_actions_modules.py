@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.actions.modules import left_by_vfio, loaded_modules, unload_new_vfio
@@ -20,7 +22,8 @@ class Modules(LocalTransport):
     def run(self, command: str | Sequence[str], **_: Any) -> Result:
         """Answer as that host would."""
         text = str(command)
-        for name in [each.removeprefix("rmmod ") for each in text.split("; ") if each.startswith("rmmod ")]:
+        found = re.search(r"for module in (.*); do", text)
+        for name in found[1].split() if found else []:
             if not self.users.get(name, {"gone"}):
                 self.removed.append(name)
                 del self.users[name]
@@ -76,4 +79,24 @@ def test_modules_that_will_not_go_are_told() -> None:
 
     left = unload_new_vfio(host, frozenset())
 
-    assert left == left_by_vfio(host, frozenset()) == {"vfio_pci", "vfio_pci_core", "vfio", "irqbypass"}
+    assert left == left_by_vfio(host.listing(), frozenset()) == {"vfio_pci", "vfio_pci_core", "vfio", "irqbypass"}
+
+
+def test_modules_are_removed_by_one_rmmod(tmp_path: Path) -> None:
+    """One rmmod is told the modules that are loaded, in the order in which they can go; what is built in is left out."""
+    for name in ("vfio_pci", "vfio", "vfio_iommu_type1"):
+        (tmp_path / name).mkdir()
+    for name in ("vfio_pci", "vfio"):
+        (tmp_path / name / "refcnt").write_text("0\n")
+
+    class Host(LocalTransport):
+        def run(self, command: str | Sequence[str], **keywords: Any) -> Result:
+            text = str(command).replace("/sys/module", str(tmp_path)).replace("/proc/modules", "/dev/null")
+            self.result = super().run(f"rmmod() {{ echo rmmod $*; }}; {text}", **keywords)
+            return self.result
+
+    host = Host()
+    unload_new_vfio(host, frozenset({"irqbypass"}))
+
+    assert host.result.text.splitlines()[0] == "rmmod vfio_pci vfio"
+    assert host.result.error_text == ""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.core.capture import Capture, Status
 from harness.core.errors import BenchError, ThroughpassError
 from harness.facts.host import read_facts
-from harness.facts.probe import PROBE_SCRIPT, parse_probe
+from harness.facts.probe import PROBE_SCRIPT, SECTIONS, parse_probe
 
 SHELLS = [
     pytest.param(["sh"], id="sh"),
@@ -111,6 +111,38 @@ def test_probe_keeps_hostile_strings(root: Path, shell: list[str]) -> None:
     assert capture.text("proc/cmdline") == "root=/dev/vda1 quiet"
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("lines", [0, 1, 79, 80, 81, 300])
+def test_probe_reads_files_of_any_length(root: Path, shell: list[str], lines: int) -> None:
+    """A file is the same whether the shell reads it or cat: backslashes, blanks, and a last line that does not end."""
+    text = "".join(f"  {number}\t\\n  x \n" for number in range(lines)) + "the end"
+    write(root, "proc/modules", text)
+    write(root, "proc/swaps", "")
+
+    capture = parse_probe(run_probe(root, shell))
+
+    assert capture.get("proc/modules").data == text.encode()
+    assert (capture.get("proc/swaps").status, capture.text("proc/swaps")) == (Status.READ, "")
+
+
+def test_probe_takes_the_sections_that_are_named(root: Path) -> None:
+    """Of named sections alone there are items; the others are not missing, for nobody asked for them."""
+    argv, environment = ["/bin/sh", "-s", "pci", "usb"], {**os.environ, "THROUGHPASS_ROOT": str(root)}
+    done = subprocess.run(argv, input=PROBE_SCRIPT.encode(), env=environment, capture_output=True, check=True)
+
+    capture = parse_probe(done.stdout)
+
+    assert {name for name in capture.items if name.startswith("sections/")} == {"sections/pci", "sections/usb"}
+    assert capture.text("sys/bus/usb/devices/2-1/serial") is not None
+    assert capture.get("proc/cmdline").status is Status.ABSENT
+    assert read_facts(capture, {}).gaps == ()
+
+
+def test_probe_sections_are_those_of_the_script() -> None:
+    """What can be named is what the script photographs when nothing is named, in the same order."""
+    assert f"SECTIONS='{' '.join(SECTIONS)}'" in PROBE_SCRIPT
+
+
 def test_probe_names_the_tools(root: Path) -> None:
     """The programs that the suites use are named; on another root a file names them."""
     write(root, "commands/tools", "fio perl\n")
@@ -149,8 +181,11 @@ def test_probe_leaves_a_hung_read_behind(root: Path) -> None:
 def test_probe_tells_denied_from_absent(root: Path) -> None:
     """What may not be read is DENIED; what is not there is ABSENT."""
     (root / "sys/firmware/acpi/tables/DMAR").chmod(0)
+    write(root, "proc/modules", "vfio 4096 0 - Live 0x0").chmod(0)
 
     capture = parse_probe(run_probe(root, ["sh"]))
+
+    assert capture.get("proc/modules").status is Status.DENIED
 
     assert capture.get("sys/firmware/acpi/tables/DMAR").status is Status.DENIED
     assert capture.get("sys/firmware/acpi/tables/IVRS").status is Status.ABSENT

@@ -1,10 +1,14 @@
 """Taking a controller from its driver, and giving it back: a plan from facts, one command, verified by the driver's link.
 
+The command itself looks first whether the facts still hold, so that a plan needs one round trip and nothing comes in between.
+
 The kernel's ``driver_override`` names one device; ``new_id`` would take every card of the same model (field: twin cards lost).
 """
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -22,6 +26,23 @@ _DEVICES = "/sys/bus/pci/devices"
 
 IN_USE = 4
 """The exit status of a plan that ends before it has changed anything, since the host uses what is behind the device."""
+STALE = 5
+"""The same, since the device has another driver than the plan was made for; the script prints which."""
+GONE = 6
+"""The same, since there is no such device any more."""
+
+_BOUND = """
+bound() {{
+    driver=
+    if cd -P {folder}/driver; then driver=${{PWD##*/}}; fi
+}} 2>/dev/null
+[ -d {folder} ] || exit {gone}
+bound
+if [ "$driver" != {before} ]; then
+    echo "$driver"
+    exit {stale}
+fi
+"""
 
 _GUARD = """
 address={address}
@@ -64,17 +85,26 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in their order, and the driver that the device must have after the last one ("" for none)."""
+    """Steps in their order, and the driver that the device must have before the first and after the last one ("" for none)."""
 
     address: str
     steps: tuple[Step, ...]
+    before: str
+    driver: str
+
+
+@dataclass(frozen=True)
+class Stale:
+    """What a plan that was not begun found: the device's driver, which is another than the plan's."""
+
     driver: str
 
 
 def plan_bind(device: PciDevice, driver: str) -> Plan:
     """Plan the way of a device from the driver that it has to ``driver``; nothing to do gives no steps."""
-    if device.driver == driver:
-        return Plan(device.address, (), driver)
+    before = device.driver or ""
+    if before == driver:
+        return Plan(device.address, (), before, driver)
     steps = (
         *guard_steps(device.driver, device.address),
         load_module(driver),
@@ -83,7 +113,7 @@ def plan_bind(device: PciDevice, driver: str) -> Plan:
         *unbind_steps(device.driver, device.address),
         probe(device.address),
     )
-    return Plan(device.address, steps, driver)
+    return Plan(device.address, steps, before, driver)
 
 
 def plan_return(found: PciDevice, now: str) -> Plan:
@@ -94,7 +124,7 @@ def plan_return(found: PciDevice, now: str) -> Plan:
     steps.append(write("driver_override", override, found.address))
     if original and now != original:
         steps.append(probe(found.address))
-    return Plan(found.address, tuple(steps), original)
+    return Plan(found.address, tuple(steps), now, original)
 
 
 def guard_steps(driver: str | None, address: str) -> tuple[Step, ...]:
@@ -132,28 +162,39 @@ def probe(address: str) -> Step:
 
 def script(plan: Plan) -> str:
     """Return the whole plan as one command: it names the step that failed, and ends with the driver that is bound."""
+    head = _BOUND.format(folder=f"{_DEVICES}/{plan.address}", before=shlex.quote(plan.before), gone=GONE, stale=STALE)
     lines = [
         f"({step.command}) || {{ echo 'throughpass: {step.sentence} failed' >&2; exit {step.status}; }}" for step in plan.steps
     ]
-    return "\n".join([*lines, f'link=$(readlink {_DEVICES}/{plan.address}/driver) || link=; echo "${{link##*/}}"'])
+    return "\n".join([head, *lines, 'bound; echo "$driver"'])
 
 
-def apply_plan(transport: Transport, plan: Plan) -> None:
-    """Apply a plan and read the driver back.
+def driver_query(address: str) -> str:
+    """Return shell text that prints the driver of a device, an empty line for none, and fails if there is no such device."""
+    return f'(cd -P {_DEVICES}/{address} || exit; cd -P driver 2>/dev/null || PWD=; echo "${{PWD##*/}}")'
+
+
+def apply_plan(transport: Transport, plan: Plan) -> Stale | None:
+    """Apply a plan and read the driver back; a plan that is out of date is not begun, and what it found is returned.
 
     Raises BoardError if the kernel refuses a step or another driver is bound in the end: a write may succeed and do nothing;
-    RefusedError if the host uses a disk behind the device: then nothing was written.
+    RefusedError if the host uses a disk behind the device: then nothing was written. BenchError if the device is gone.
     """
     result = transport.run(script(plan), timeout_s=UNBIND_TIMEOUT_S)
+    driver = result.text.strip()
+    if result.status == GONE:
+        raise BenchError(f"{plan.address} is no longer there")
+    if result.status == STALE:
+        return Stale(driver)
     if result.status == IN_USE:
         raise _refusal(plan, result.error_text)
     if result.status != 0:
         raise BoardError(f"{plan.address} could not be given to {plan.driver or 'no driver'}", evidence=result.error_text)
-    if result.text.strip() != plan.driver:
+    if driver != plan.driver:
         raise BoardError(
-            f"{plan.address} is bound to {result.text.strip() or 'no driver'}, not to {plan.driver or 'none'}",
-            evidence=result.error_text,
+            f"{plan.address} is bound to {driver or 'no driver'}, not to {plan.driver or 'none'}", evidence=result.error_text
         )
+    return None
 
 
 def _refusal(plan: Plan, errors: str) -> RefusedError:
@@ -173,6 +214,7 @@ class Binding:
         self.found = found
         self.driver = driver
         self._transport = transport
+        self._believed: str | None = found.driver or ""  # what is bound now, as far as we know; None after a failure
         self.touched = False
 
     def bind(self) -> Plan:
@@ -181,32 +223,36 @@ class Binding:
             raise RefusedError(
                 f"{self.found.address} has a driver_override of its own and no driver: somebody else is at work on it"
             )
-        plan = plan_bind(self._device_now(), self.driver)
         before, self.touched = self.touched, True
         try:
-            apply_plan(self._transport, plan)
+            return self._apply(lambda now: plan_bind(msgspec.structs.replace(self.found, driver=now or None), self.driver))
         except RefusedError:
             self.touched = before
             raise
         except BoardError:
             self.give_back()
             raise
-        return plan
 
     def give_back(self) -> Plan:
         """Return the device to the driver that was found; safe to call twice."""
-        plan = plan_return(self.found, self.current_driver())
-        apply_plan(self._transport, plan)
+        plan = self._apply(lambda now: plan_return(self.found, now))
         self.touched = False
         return plan
 
     def current_driver(self) -> str:
         """Return the name of the driver that is bound now, or nothing."""
-        path = f"{_DEVICES}/{self.found.address}"
-        result = self._transport.run(f'[ -d {path} ] && {{ link=$(readlink {path}/driver || :); echo "${{link##*/}}"; }}')
+        result = self._transport.run(driver_query(self.found.address))
         if result.status != 0:
             raise BenchError(f"{self.found.address} is no longer there")
         return result.text.strip()
 
-    def _device_now(self) -> PciDevice:
-        return msgspec.structs.replace(self.found, driver=self.current_driver() or None)
+    def _apply(self, plan_for: Callable[[str], Plan]) -> Plan:
+        """Plan from the driver that we believe to be bound, and once more if that was wrong; return the plan that was applied."""
+        believed, self._believed = self._believed, None
+        plan = plan_for(self.current_driver() if believed is None else believed)
+        if stale := apply_plan(self._transport, plan):
+            plan = plan_for(stale.driver)
+            if again := apply_plan(self._transport, plan):
+                raise BoardError(f"{plan.address} changes its driver by itself: it was {stale.driver!r}, then {again.driver!r}")
+        self._believed = plan.driver
+        return plan

@@ -12,31 +12,44 @@ VFIO = ("vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio_virqfd", "vfio")
 BELOW_VFIO = ("iommufd", "irqbypass")
 """What VFIO brings along on some kernels; KVM may use irqbypass as well, and then it stays."""
 
+LISTING = "cat /proc/modules"
+"""The command whose output ``parse_modules`` and ``left_by_vfio`` read."""
+
+_REMOVE = """
+set --
+for module in {modules}; do
+    if [ -e "/sys/module/$module/refcnt" ]; then set -- "$@" "$module"; fi
+done
+[ $# -eq 0 ] || rmmod "$@"
+"""
+"""A module that is not loaded has no folder, one that is built in no count of its users. rmmod goes on after one that stays."""
+
 
 def loaded_modules(transport: Transport) -> frozenset[str]:
     """Return the names of the modules that are loaded now."""
-    return frozenset(_users(transport))
+    return parse_modules(check(transport, LISTING).text)
+
+
+def parse_modules(listing: str) -> frozenset[str]:
+    """Return the names in the text of /proc/modules."""
+    return frozenset(_users(listing))
 
 
 def unload_new_vfio(transport: Transport, before: frozenset[str]) -> frozenset[str]:
     """Remove the VFIO modules that were not loaded ``before``; return those that would not go."""
-    now = loaded_modules(transport)
-    new = [module for module in (*VFIO, *BELOW_VFIO) if module in now - before]
-    if not new:
-        return frozenset()
-    transport.run("; ".join(f"rmmod {module}" for module in new))
-    return left_by_vfio(transport, before)
+    ours = " ".join(module for module in (*VFIO, *BELOW_VFIO) if module not in before)
+    return left_by_vfio(check(transport, _REMOVE.format(modules=ours) + LISTING).text, before)
 
 
-def left_by_vfio(transport: Transport, before: frozenset[str]) -> frozenset[str]:
+def left_by_vfio(listing: str, before: frozenset[str]) -> frozenset[str]:
     """Return the modules of VFIO that are loaded now and were not ``before``, without what other modules use as well."""
-    users = _users(transport)
+    users = _users(listing)
     ours = frozenset((*VFIO, *BELOW_VFIO))
     below = {module for module in BELOW_VFIO if users.get(module, frozenset()) - ours}
     return (frozenset(users) - before) & ours - below
 
 
-def _users(transport: Transport) -> Mapping[str, frozenset[str]]:
+def _users(listing: str) -> Mapping[str, frozenset[str]]:
     """Return each loaded module with those that use it: ``irqbypass 12288 2 vfio_pci_core,kvm, Live 0x0``."""
-    lines = [line.split(" ") for line in check(transport, "cat /proc/modules").text.splitlines()]
+    lines = [line.split(" ") for line in listing.splitlines()]
     return {words[0]: frozenset(filter(None, words[3].split(","))) - {"-"} for words in lines if len(words) > 3}  # noqa: PLR2004

@@ -8,9 +8,16 @@ from typing import NamedTuple
 
 from harness.core.capture import Capture, Item, Status
 from harness.core.errors import BenchError
+from harness.transport.protocol import Transport, check
 
 PROBE_SCRIPT: str = resources.files("harness.facts").joinpath("probe.sh").read_text(encoding="utf-8")
 """POSIX shell, read-only, for the standard input of ``sh -s``; its standard output is for ``parse_probe``."""
+
+PROBE_TIMEOUT_S = 120.0
+"""A section that hangs is left behind after seconds."""
+
+SECTIONS: tuple[str, ...] = tuple(re.findall(r"^section_(\w+)\(\)", PROBE_SCRIPT, re.MULTILINE))
+"""Its subjects; those that are not photographed are not missing in a capture, they were never asked for."""
 
 SECTION_FOLDER = "sections"
 """Items below it say how each subject of the probe ended: READ (complete) or TIMED_OUT."""
@@ -25,6 +32,11 @@ class _Printed(NamedTuple):
     name: str
     item: Item
     end: int  # where the next item begins
+
+
+def take_sections(transport: Transport, *sections: str) -> Capture:
+    """Read some of the sections alone, in one round trip."""
+    return parse_probe(check(transport, ["sh", "-s", *sections], stdin=PROBE_SCRIPT.encode(), timeout_s=PROBE_TIMEOUT_S).stdout)
 
 
 def parse_probe(output: bytes) -> Capture:

@@ -1,8 +1,9 @@
 # shellcheck shell=sh disable=SC2317 # sections are called by name
-# One photograph of a host: reads, prints, changes nothing. For dash, busybox ash and bash; fed to `sh -s`.
+# One photograph of a host: reads, prints, changes nothing. For dash, busybox ash and bash; fed to `sh -s`, all of it or
+# the sections that are named behind.
 #
 # Every item is one header line and the data:   @tp STATUS LENGTH NAME \n DATA \n
-# Processes are expensive under emulation (about 10 ms each), so small files are read by `read` and links are followed by `cd -P`:
+# Processes are expensive under emulation (tens of ms each), so small files are read by `read` and links are followed by `cd -P`:
 # 30 PCI devices cost no process at all. What is not printed was not there.
 # THROUGHPASS_ROOT names another root to read (commands then come from its folder commands/); THROUGHPASS_TICK the watch's seconds.
 
@@ -41,8 +42,22 @@ line() { # the first line of each of these files
     done
 }
 
-text() { # the whole of a file
+text() { # the whole of a file; cat reads what is long, and says whether one that seems empty may be read
     [ -e "$1" ] || return 0
+    value=
+    more=
+    left=80
+    while [ "$left" -gt 0 ] && IFS= read -r more; do
+        value="$value$more
+"
+        left=$((left - 1))
+    done <"$1"
+    if [ "$left" -gt 0 ] && [ -n "$value$more" ]; then
+        value=$value$more
+        item read "$1" "${value%
+}"
+        return
+    fi
     if value=$(cat "$1"); then item read "$1" "$value"; else item denied "$1" ""; fi
 }
 
@@ -276,6 +291,7 @@ photograph() { # one section in a process of its own: a read that hangs in the k
 }
 
 main() {
+    if [ $# -gt 0 ]; then SECTIONS=$*; fi
     cd -P "${root:-/}" || exit 1
     root=${PWD%/}
     item read taken "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
@@ -290,5 +306,5 @@ main() {
     flush
 }
 
-main
+main "$@"
 exit 0

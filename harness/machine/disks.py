@@ -1,13 +1,17 @@
-"""USB disks on a running system, found by their serial: wait until one is there or gone, read it, hash it."""
+"""USB disks on a running system, found by their serial: wait until one is there, work on it, hash it."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import time
+from collections.abc import Mapping
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BoardError
-from harness.transport.protocol import Transport
+from harness.core.errors import BenchError, BoardError
+from harness.core.timeline import SpanKind, Timeline
+from harness.machine.batch import Part, run_batch
+from harness.transport.protocol import Result, Transport
 
 _FIND = """
 find_disk() {
@@ -23,18 +27,38 @@ find_disk() {
 }
 """
 
-# Kernel messages are the event: one comes when a disk attaches or detaches. The tick serves a kernel log that may not be read.
+_LATE = 124
+"""What timeout(1) says of a command that it ended."""
+
+# A kernel message is the event: sd says at level "notice" that a disk is there. dmesg prints the old messages first, so that
+# none is missed between a look and the following. Whoever reads ends it: it would notice only at its next message.
+# It follows for a few seconds at a time, for what no message tells; the sleep serves a kernel log that may not be read.
 _WAIT = """
-if holds; then exit 0; fi
-fifo=$(mktemp -u /tmp/throughpass.XXXXXXXX) && mkfifo -m 600 "$fifo" || exit 2
-exec 3<>"$fifo"
-rm "$fifo"
-dmesg -W >&3 2>/dev/null &
-follower=$!
-(while sleep 1; do echo tick; done) >&3 &
-ticker=$!
-trap 'kill $follower $ticker 2>/dev/null' EXIT
-until holds; do read -r _ <&3; done
+read -r now _ </proc/uptime
+end=$((${now%.*} + limit)) key="follower $$ $now"
+until [ -n "$disk" ] || find_disk; do
+    read -r now _ </proc/uptime
+    if [ "${now%.*}" -ge "$end" ]; then
+        dmesg | tail -n 15 >&2
+        exit 124
+    fi
+    {
+        timeout 5 dmesg -w -l notice &
+        echo "$key $!"
+        wait "$!"
+        case $? in 124 | 143) ;; *) sleep 1 ;; esac
+    } 2>/dev/null | while read -r line; do
+        case $line in
+        "$key "*) follower=${line##* } ;;
+        *" sd "*) ;;
+        *) continue ;;
+        esac
+        if find_disk; then
+            kill "$follower"
+            break
+        fi
+    done
+done
 """
 
 
@@ -43,14 +67,41 @@ def wait_for_disk(transport: Transport, serial: str, deadline: Deadline) -> str:
 
     Raises BoardError if the deadline passes.
     """
-    script = f"serial={shlex.quote(serial)}\n{_FIND}\nholds() {{ find_disk && echo $disk; }}\n{_WAIT}"
-    return _await(transport, script, deadline, f"the stick {serial} did not come up on {transport.name}")
+    return work_on_disk(transport, serial, {"node": 'echo "$disk"'}, deadline)["node"].text
 
 
-def wait_for_no_disk(transport: Transport, serial: str, deadline: Deadline) -> None:
-    """Return as soon as there is no USB disk with that serial; raise BoardError if the deadline passes."""
-    script = f"serial={shlex.quote(serial)}\n{_FIND}\nholds() {{ ! find_disk; }}\n{_WAIT}"
-    _await(transport, script, deadline, f"the stick {serial} did not leave {transport.name}")
+def work_on_disk(
+    transport: Transport,
+    serial: str,
+    work: Mapping[str, str],
+    deadline: Deadline,
+    *,
+    work_s: float = 0.0,
+    timeline: Timeline | None = None,
+) -> dict[str, Part]:
+    """Wait for the USB disk with that serial, and run shell texts with its node in ``$disk`` and its size in ``$sectors``.
+
+    All of that is one command.
+
+    The deadline is the disk's; the work may take ``work_s`` beyond it. The part "wait" is over when the disk is there; if it was
+    not there at once, the time from now till then is the kernel's. Raises BoardError if the deadline passes.
+    """
+    limit_s = max(1, int(deadline.left_s))
+    setting = f"serial={shlex.quote(serial)} limit={limit_s} disk=\n{_FIND}"
+    started_s = time.monotonic()
+    whole = Deadline.after(limit_s + work_s + 30, f"{', '.join(work)} on the stick {serial} on {transport.name}")
+    commands = {"look": f"{setting}find_disk", "wait": _WAIT, **work}
+    parts = run_batch(transport, commands, deadline=whole)
+    wait = parts.get("wait")
+    if wait is None:
+        raise BenchError(f"the script that waits for the stick {serial} on {transport.name} was broken off")
+    if timeline is not None and parts["look"].status != 0:
+        timeline.add(SpanKind.SETTLE, started_s, wait.end_s)
+    if wait.status == _LATE:
+        raise BoardError(f"the stick {serial} did not come up on {transport.name} within {limit_s} s", evidence=wait.error_text)
+    if missing := commands.keys() - parts.keys():
+        raise BenchError(f"the script on {transport.name} was broken off before it came to {', '.join(sorted(missing))}")
+    return parts
 
 
 def find_disk(transport: Transport, serial: str) -> str | None:
@@ -59,21 +110,19 @@ def find_disk(transport: Transport, serial: str) -> str | None:
     return result.text.strip() or None
 
 
-def hash_window(transport: Transport, device: str, size_mib: int) -> str:
-    """Return the SHA-256 of the first ``size_mib`` MiB of a disk, read past the page cache; BoardError if it cannot be read."""
-    command = f"dd if={shlex.quote(device)} bs=1M count={size_mib} iflag=direct status=none | sha256sum"
-    result = transport.run(command, timeout_s=120)
+def hash_command(device: str, size_mib: int) -> str:
+    """Return the shell text that hashes the first ``size_mib`` MiB of a disk, read past the page cache; see ``read_hash``."""
+    return f"dd if={device} bs=1M count={size_mib} iflag=direct status=none | sha256sum"
+
+
+def read_hash(result: Result, device: str) -> str:
+    """Return the SHA-256 from what ``hash_command`` gave; BoardError if the disk could not be read."""
     digest = result.text.split(" ", 1)[0]
     if result.error_text or not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise BoardError(f"{device} on {transport.name} could not be read", evidence=result.error_text)
+        raise BoardError(f"{device} on {result.host} could not be read", evidence=result.error_text)
     return digest
 
 
-def _await(transport: Transport, script: str, deadline: Deadline, failure: str) -> str:
-    limit_s = max(1, int(deadline.left_s))
-    # timeout(1) ends the waiting on the host too; 124 is its way to say so.
-    result = transport.run(["timeout", str(limit_s), "sh", "-c", script], timeout_s=limit_s + 30)
-    if result.status == 0:
-        return result.text.strip()
-    log = transport.run("dmesg | tail -n 15").text
-    raise BoardError(f"{failure} within {limit_s} s", evidence=f"{result.error_text}\n{log}".strip())
+def hash_window(transport: Transport, device: str, size_mib: int) -> str:
+    """Return the SHA-256 of the first ``size_mib`` MiB of a disk; BoardError if it cannot be read."""
+    return read_hash(transport.run(hash_command(shlex.quote(device), size_mib), timeout_s=120), device)

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from harness.core.pci import PciAddress
-from harness.transport.protocol import Transport
+
+_ROWS = """
+numbers=' '
+for number in {device}/msi_irqs/*; do
+    if [ -e "$number" ]; then numbers="$numbers${{number##*/}} "; fi
+done
+if [ "$numbers" = ' ' ] && read -r number <{device}/irq; then numbers=" $number "; fi
+echo "$numbers"
+while read -r label counts; do
+    case $numbers in *" ${{label%:}} "*) echo "$label $counts" ;; esac
+done </proc/interrupts
+"""
 
 
-def count_interrupts(transport: Transport, address: str) -> int | None:
-    """Return how many interrupts a function has raised since boot, over all vectors and CPUs; None if nothing tells."""
-    device = f"/sys/bus/pci/devices/{PciAddress.parse(address)}"
-    result = transport.run(f"ls {device}/msi_irqs 2>/dev/null || cat {device}/irq; echo --; cat /proc/interrupts")
-    numbers, _, table = result.text.partition("--\n")
+def interrupts_command(address: str) -> str:
+    """Return shell text that prints a function's interrupt numbers and their rows of /proc/interrupts."""
+    return _ROWS.format(device=f"/sys/bus/pci/devices/{PciAddress.parse(address)}")
+
+
+def count_interrupts(text: str) -> int | None:
+    """Return how many interrupts a function has raised since boot, over all vectors and CPUs; None if nothing tells.
+
+    ``text`` is what ``interrupts_command`` printed.
+    """
+    numbers, _, table = text.partition("\n")
     return parse_interrupts(table, frozenset(numbers.split()))
 
 

@@ -6,16 +6,21 @@ import shlex
 from dataclasses import dataclass
 
 from harness.core.pci import PciAddress
-from harness.transport.protocol import Transport, check
 
-_LINK = """
-cd -P "/sys/block/${1##*/}/device/../../../.." || exit 1
+LINK_COMMAND = """
+(
+cd -P "/sys/block/${disk##*/}/device/../../../.." || exit
 show() { [ -r "$2" ] && read -r value <"$2" && echo "$1=$value"; }
-show serial serial; show speed speed; show version version
+show serial serial
+show speed speed
+show version version
 for interface in *:*; do
-    if link=$(readlink "$interface/driver"); then echo "driver=${link##*/}"; fi
+    (cd -P "./$interface/driver" 2>/dev/null && echo "driver=${PWD##*/}")
 done
+:
+)
 """
+"""Prints how the USB disk ``$disk`` is connected, for ``parse_usb_link``; it fails if that is no USB disk."""
 
 _USB3 = 3.0
 _HIGH_SPEED_MBIT = 480
@@ -39,10 +44,9 @@ class UsbLink:
             return False
 
 
-def read_usb_link(transport: Transport, device: str) -> UsbLink:
-    """Read the link of the USB disk with that device node; BenchError if it is no USB disk."""
-    result = check(transport, ["sh", "-c", _LINK, "link", device])
-    found = dict(line.split("=", 1) for line in result.text.splitlines() if "=" in line)
+def parse_usb_link(text: str) -> UsbLink:
+    """Read what ``LINK_COMMAND`` printed."""
+    found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     speed = found.get("speed", "0")
     return UsbLink(
         serial=found.get("serial", ""),
@@ -52,8 +56,12 @@ def read_usb_link(transport: Transport, device: str) -> UsbLink:
     )
 
 
-def read_root_hubs(transport: Transport, address: str) -> list[int]:
-    """Return the speeds in Mbit/s of a controller's root hubs, slowest first."""
+def root_hubs_command(address: str) -> str:
+    """Return shell text that prints the speeds of a controller's root hubs, for ``parse_root_hubs``."""
     folder = shlex.quote(f"/sys/bus/pci/devices/{PciAddress.parse(address)}")
-    result = transport.run(f"cat {folder}/usb*/speed")
-    return sorted(int(line) for line in result.text.split() if line.isdigit())
+    return f'for hub in {folder}/usb*; do read -r speed <"$hub/speed" && echo "$speed"; done'
+
+
+def parse_root_hubs(text: str) -> list[int]:
+    """Return the speeds in Mbit/s, slowest first."""
+    return sorted(int(line) for line in text.split() if line.isdigit())

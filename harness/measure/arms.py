@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.core.deadline import Deadline
-from harness.machine.disks import wait_for_disk
-from harness.machine.passthrough import MOVE_TIMEOUT_S, Passthrough
+from harness.machine.passthrough import Passthrough
 from harness.measure.design import NATIVE, PCI, USB_HOST
 from harness.transport.protocol import Transport
 
-_DESCRIBE = """
-disk=$1; name=${disk##*/}
+CONFOUNDERS = """
+(
+name=${disk##*/}
 cd -P "/sys/block/$name/device/../../../.." || exit 1
 show() { [ -r "$2" ] && read -r value <"$2" && echo "$1=$value"; }
 show speed speed
 for interface in *:*; do
-    [ -e "$interface/driver" ] && link=$(readlink "$interface/driver") && echo "driver=${link##*/}"
+    cd -P "./$interface/driver" && echo "driver=${PWD##*/}" && cd "$OLDPWD"
 done
 cd -P "/sys/block/$name/queue"
 read -r line <scheduler && line=${line#*[} && echo "scheduler=${line%%]*}"
 for key in max_sectors_kb max_hw_sectors_kb nr_requests; do show $key $key; done
 show usbfs_memory_mb /sys/module/usbcore/parameters/usbfs_memory_mb
+) 2>/dev/null
 """
-"""Prints what may confound a comparison, one key=value a line."""
+"""Prints what may confound a comparison on ``$disk``, one key=value a line; see ``parse_confounders``."""
 
 
 class Arm(Protocol):
@@ -34,8 +34,12 @@ class Arm(Protocol):
     def name(self) -> str:
         """Return the arm's name in plans, series and judgements."""
 
-    def attach(self) -> tuple[Transport, str]:
-        """Bring the disk to where it is measured; return that system and the device node there."""
+    @property
+    def serial(self) -> str:
+        """Return the serial of the disk that is measured."""
+
+    def attach(self) -> Transport:
+        """Hand the disk to the system where it is measured, which is returned; it comes up there in its own time."""
 
     def detach(self) -> None:
         """Return to the base state."""
@@ -49,10 +53,9 @@ class NativeArm:
     serial: str
     name: str = NATIVE
 
-    def attach(self) -> tuple[Transport, str]:
-        """Wait until the host has the disk."""
-        limit = Deadline.after(MOVE_TIMEOUT_S, "the stick's return to the host")
-        return self.passthrough.host, wait_for_disk(self.passthrough.host, self.serial, limit)
+    def attach(self) -> Transport:
+        """Return the host: the disk is there, or comes back to it."""
+        return self.passthrough.host
 
     def detach(self) -> None:
         """Do nothing: this is the base state."""
@@ -66,11 +69,10 @@ class PciArm:
     serial: str
     name: str = PCI
 
-    def attach(self) -> tuple[Transport, str]:
-        """Give the controller to the guest and wait for the disk there."""
+    def attach(self) -> Transport:
+        """Give the controller to the guest."""
         self.passthrough.give_controller()
-        limit = Deadline.after(MOVE_TIMEOUT_S, "the stick's way into the guest")
-        return self.passthrough.guest.ssh, wait_for_disk(self.passthrough.guest.ssh, self.serial, limit)
+        return self.passthrough.guest.ssh
 
     def detach(self) -> None:
         """Take the controller back."""
@@ -85,9 +87,10 @@ class UsbHostArm:
     serial: str
     name: str = USB_HOST
 
-    def attach(self) -> tuple[Transport, str]:
-        """Give the stick to the guest and wait for the disk there."""
-        return self.passthrough.guest.ssh, self.passthrough.give_stick(self.serial)
+    def attach(self) -> Transport:
+        """Give the stick to the guest."""
+        self.passthrough.give_stick(self.serial)
+        return self.passthrough.guest.ssh
 
     def detach(self) -> None:
         """Take the stick back."""
@@ -98,10 +101,9 @@ ARM_CLASSES: dict[str, type[NativeArm | PciArm | UsbHostArm]] = {NATIVE: NativeA
 """Every arm that there is, by its name."""
 
 
-def read_confounders(transport: Transport, device: str) -> dict[str, str]:
+def parse_confounders(text: str) -> dict[str, str]:
     """Return what may confound a comparison: the disk's USB driver and speed, and its queue limits."""
-    lines = transport.run(["sh", "-c", _DESCRIBE, "describe", device]).text.splitlines()
-    found = dict(line.split("=", 1) for line in lines if "=" in line)
+    found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     if "speed" in found:
         found["speed"] = f"{found['speed']}M"
     return found

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,13 @@ def fio_args(cell: Cell, device: str, profile: Profile, *, seed: int = 1) -> lis
         *time_args(profile),
         *output_args(),
     ]
+
+
+def fio_command(cell: Cell, profile: Profile) -> str:
+    """Return shell text that measures ``cell`` on the disk whose node is in ``$disk`` (which has no colon in it)."""
+    stand_in = "/dev/disk"
+    words = [shlex.quote(word) for word in fio_args(cell, stand_in, profile)]
+    return " ".join('--filename="$disk"' if word == f"--filename={stand_in}" else word for word in words)
 
 
 def safety_args() -> list[str]:

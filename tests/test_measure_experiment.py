@@ -1,0 +1,173 @@
+"""The experiment: every arm in every block, in one round trip for each, and put back whatever happens."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError, BoardError
+from harness.core.timeline import SpanKind, Timeline
+from harness.measure.arms import CONFOUNDERS, parse_confounders
+from harness.measure.design import PROFILES, READ_CELLS
+from harness.measure.experiment import Experiment
+from harness.measure.fio import fio_command
+from harness.transport.local import LocalTransport
+from harness.transport.protocol import Result
+
+SMOKE = PROFILES["smoke"]
+
+
+def fio_output(rate_mib_s: float) -> str:
+    """Return what fio prints of a run of a second."""
+    job = {
+        "error": 0,
+        "job options": {"bs": "1048576", "iodepth": "8"},
+        "read": {
+            "io_bytes": int(rate_mib_s * (1 << 20)),
+            "bw_bytes": int(rate_mib_s * (1 << 20)),
+            "runtime": 1000,
+            "clat_ns": {"N": int(rate_mib_s), "percentile": {"50.000000": 1, "99.000000": 2, "99.900000": 3}},
+        },
+        "usr_cpu": 1.0,
+        "sys_cpu": 2.0,
+    }
+    return json.dumps({"fio version": "fio-3.33", "jobs": [job]}, indent=2)
+
+
+class System(LocalTransport):
+    """A system with one disk (made up of plain files) and a fio that prints what the test says."""
+
+    def __init__(self, root: Path, fio: str) -> None:
+        super().__init__()
+        self.root = root
+        self.commands: list[str] = []
+        device = root / "sys/usb/2-1/2-1:1.0/host0/target0:0:0/0:0:0:0"
+        for folder in (device, root / "sys/block/sda/queue", root / "dev", root / "sys/drivers/uas"):
+            folder.mkdir(parents=True)
+        (root / "sys/block/sda/device").symlink_to(device)
+        (root / "sys/usb/2-1/2-1:1.0/driver").symlink_to(root / "sys/drivers/uas")
+        for name, text in {
+            "sys/usb/2-1/serial": "TP0001",
+            "sys/usb/2-1/speed": "5000",
+            "sys/block/sda/size": "524288",
+            "sys/block/sda/queue/scheduler": "none [mq-deadline] bfq",
+            "sys/block/sda/queue/nr_requests": "64",
+            "dev/sda": "",
+        }.items():
+            (root / name).write_text(f"{text}\n")
+        (root / "fio").write_text(f"#!/bin/sh\n{fio}\n")
+        (root / "fio").chmod(0o755)
+
+    def run(self, command: str | Sequence[str], **keywords: Any) -> Result:
+        """Run a command that looks at this system instead of the machine of the tests."""
+        self.commands.append(str(command))
+        text = str(command).replace("/sys/", f"{self.root}/sys/").replace("/dev/sd", f"{self.root}/dev/sd")
+        text = text.replace('"/dev/$', f'"{self.root}/dev/$').replace("disk=/dev/$", f"disk={self.root}/dev/$")
+        return super().run(f"PATH={self.root}:$PATH\n{text.replace('[ -b ', '[ -e ')}", **keywords)
+
+
+@dataclass
+class FakeArm:
+    """An arm that leads to a made-up system, and remembers what was done with it."""
+
+    name: str
+    system: System
+    serial: str = "TP0001"
+    moves: list[str] = field(default_factory=list)
+
+    def attach(self) -> System:
+        """Lead to the system."""
+        self.moves.append("attach")
+        return self.system
+
+    def detach(self) -> None:
+        """Go back."""
+        self.moves.append("detach")
+        if "stuck" in self.name:
+            raise BenchError("it would not go back")
+
+
+def experiment(tmp_path: Path, *arms: FakeArm, **changes: Any) -> tuple[Experiment, Timeline, Path]:
+    """Return an experiment with those arms, its timeline and its folder."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    profile = replace(SMOKE, arms=tuple(arm.name for arm in arms), **changes)
+    timeline = Timeline()
+    return Experiment({arm.name: arm for arm in arms}, profile, folder, lambda _: None, timeline), timeline, folder
+
+
+def soon() -> Deadline:
+    """Return a deadline for an experiment."""
+    return Deadline.after(60, "the experiment")
+
+
+def test_experiment_needs_one_command_a_run(tmp_path: Path) -> None:
+    """Waiting, conditions and fio are one command; conditions are read once; raw output and times are kept."""
+    arms = [FakeArm(name, System(tmp_path / name, f"cat <<'E'\n{fio_output(40)}\nE")) for name in ("native", "pci")]
+    made, timeline, folder = experiment(tmp_path, *arms)
+
+    series = made.run(seed=1, deadline=soon())
+
+    assert {one.arm: one.rates_mib_s for one in series} == {"native": (40.0, 40.0), "pci": (40.0, 40.0)}
+    assert series[0].confounders == {"speed": "5000M", "driver": "uas", "scheduler": "mq-deadline", "nr_requests": "64"}
+    assert [len(arm.system.commands) for arm in arms] == [2, 2]
+    assert [("scheduler" in command) for command in arms[0].system.commands] == [True, False]
+    assert arms[0].moves == ["attach", "detach"] * 2
+    raw = folder / "fio-SEQ1M-Q8T1-read-02-pci.json"
+    assert json.loads(raw.read_text())["fio version"] == "fio-3.33"
+    assert series[1].samples[1].attachment == raw.name
+    assert [span.kind for span in timeline.spans] == [SpanKind.FIO] * 4
+    assert [span.reported_s for span in timeline.spans] == pytest.approx([1.0 + SMOKE.ramp_s] * 4)
+
+
+def test_experiment_finds_the_disk_anew_for_each_cell(tmp_path: Path) -> None:
+    """Each cell names the disk that is there then; the way to the arm took as long for all of them."""
+    arm = FakeArm("native", System(tmp_path / "native", f"echo \"$*\" >>{tmp_path}/argv; cat <<'E'\n{fio_output(40)}\nE"))
+    made, _, _ = experiment(tmp_path, arm, cells=READ_CELLS[:2], blocks=1)
+
+    first, second = made.run(seed=1, deadline=soon())
+
+    assert first.samples[0].attach_s == second.samples[0].attach_s >= 0
+    argvs = (tmp_path / "argv").read_text().splitlines()
+    assert [f"--filename={tmp_path}/native/dev/sda" in argv for argv in argvs] == [True, True]
+    assert [f"--iodepth={cell.iodepth}" in argv for cell, argv in zip(READ_CELLS[:2], argvs, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["native", "stuck"])
+def test_experiment_puts_an_arm_back_that_fails(tmp_path: Path, name: str) -> None:
+    """A disk that fails under fio is the board's fault; the arm is detached, and if that fails as well the first word counts."""
+    failing = fio_output(40).replace('"error": 0', '"error": 5')
+    arm = FakeArm(name, System(tmp_path / name, f"cat <<'E'\n{failing}\nE\necho 'fio: io_u error' >&2; exit 1"))
+    made, timeline, folder = experiment(tmp_path, arm)
+
+    with pytest.raises(BoardError, match="the disk failed while fio read it: EIO") as caught:
+        made.run(seed=1, deadline=soon())
+
+    assert caught.value.evidence == "fio: io_u error"
+    assert arm.moves == ["attach", "detach"]
+    assert (folder / f"fio-SEQ1M-Q8T1-read-01-{name}.json").exists()
+    assert [span.kind for span in timeline.spans] == [SpanKind.FIO]
+
+
+def test_command_names_the_disk_of_its_shell() -> None:
+    """The shell text is the argv, with the node that is known only there."""
+    words = shlex.split(fio_command(SMOKE.cells[0], SMOKE))
+
+    assert words[:2] == ["fio", "--name=SEQ1M-Q8T1-read"]
+    assert "--readonly" in words
+    assert [word for word in words if word.startswith("--filename")] == ["--filename=$disk"]
+
+
+def test_confounders_of_a_disk_that_left_are_none() -> None:
+    """Where there is no such disk, nothing is said of it, and nothing is complained of."""
+    result = LocalTransport().run(f"disk=/dev/sdnone\n{CONFOUNDERS}")
+
+    assert parse_confounders(result.text) == {}
+    assert result.error_text == ""
