@@ -99,7 +99,7 @@ def _execute(channel: paramiko.Channel, command: str, server: Sshd) -> None:
     pipe = subprocess.PIPE
     with (
         subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe) as child,  # noqa: S607
-        suppress(OSError, paramiko.SSHException),
+        suppress(OSError, EOFError, paramiko.SSHException),  # whoever asked may be gone
     ):
         feeder = threading.Thread(target=_feed, args=(channel, child), daemon=True)
         feeder.start()

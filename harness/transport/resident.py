@@ -18,6 +18,7 @@ import paramiko
 
 from harness.core.deadline import Deadline
 from harness.core.errors import HostLostError
+from harness.transport.aside import aside
 from harness.transport.channels import CHUNK, execute
 from harness.transport.protocol import COMMAND_TIMEOUT_S, Listener, Process, Result, SocketLike, Transport, command_text
 from harness.transport.ssh import SshTransport
@@ -114,11 +115,11 @@ class ResidentTransport:
         output, errors = _Stream(shell, shell.recv, token), _Stream(shell, shell.recv_stderr, token)
         try:
             shell.settimeout(max(0.01, limit.left_s))
-            shell.sendall(_COMMAND.format(text=shlex.quote(text), token=token).encode())
+            aside(lambda: shell.sendall(_COMMAND.format(text=shlex.quote(text), token=token).encode()))
             # Both outputs share one window: neither may be left unread.
             reader = threading.Thread(target=errors.read_quietly, args=(limit,), daemon=True)
             reader.start()
-            output.read(limit)
+            aside(lambda: output.read(limit))
             reader.join(limit.left_s)
         except TimeoutError:
             raise limit.error(output.tail) from None

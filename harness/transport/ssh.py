@@ -100,7 +100,7 @@ class SshTransport:
         except (paramiko.SSHException, EOFError) as error:  # not OSError: our own streams may break as well
             raise HostLostError(f"the SSH connection to {self.name} failed: {str(error) or type(error).__name__}") from error
         finally:
-            channel.close()
+            aside(channel.close)
 
     def run_fed(self, command: str, feed: Callable[[Callable[[bytes], None]], None], deadline: Deadline) -> Result:
         """Run a command whose standard input ``feed`` writes, piece by piece; it is too much to hold in memory."""
