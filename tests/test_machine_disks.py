@@ -12,7 +12,7 @@ import pytest
 from harness.core.deadline import Deadline
 from harness.core.errors import BoardError
 from harness.core.timeline import SpanKind, Timeline
-from harness.machine.disks import find_disk, hash_command, hash_window, read_hash, wait_for_disk, work_on_disk
+from harness.machine.disks import find_disk, hash_command, hash_window, read_hash, work_on_disk
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Result
 
@@ -72,6 +72,11 @@ def host(tmp_path: Path) -> FakeHost:
     return made
 
 
+def wait_for_disk(host: FakeHost) -> str:
+    """Return the node of the stick, as soon as it is there."""
+    return work_on_disk(host, SERIAL, {"node": 'echo "$disk"'}, soon())["node"].text
+
+
 def soon(length_s: float = 20.0) -> Deadline:
     """Return a deadline for a wait."""
     return Deadline.after(length_s, "the stick's way")
@@ -120,14 +125,14 @@ def test_disk_is_found_where_the_log_may_not_be_read(host: FakeHost) -> None:
     """A kernel log that may not be followed costs a second, not the disk."""
     host.dmesg('[ -e "$0.again" ] && plug; touch "$0.again"; echo "dmesg: read kernel buffer failed" >&2; exit 1')
 
-    assert wait_for_disk(host, SERIAL, soon()) == f"{host.root}/dev/sda"
+    assert wait_for_disk(host) == f"{host.root}/dev/sda"
 
 
 def test_disk_that_no_message_tells_of_is_found(host: FakeHost) -> None:
     """A disk that appears without a word is found after a few seconds."""
     host.dmesg("sleep 0.2; plug; exec sleep 60")
 
-    assert wait_for_disk(host, SERIAL, soon()) == f"{host.root}/dev/sda"
+    assert wait_for_disk(host) == f"{host.root}/dev/sda"
 
 
 def test_disk_that_does_not_come_is_the_boards_fault(host: FakeHost) -> None:
@@ -147,7 +152,7 @@ def test_log_cannot_name_the_follower(host: FakeHost) -> None:
     """A message that looks like the word about the follower is a message: only a line with this wait's own key is believed."""
     host.dmesg(f"echo 'follower 1 1.00 1'; sleep 0.2; plug; echo '{ATTACHED}'; exec sleep 60")
 
-    assert wait_for_disk(host, SERIAL, soon()) == f"{host.root}/dev/sda"
+    assert wait_for_disk(host) == f"{host.root}/dev/sda"
 
 
 def test_hash_is_that_of_the_window(tmp_path: Path) -> None:

@@ -62,14 +62,6 @@ done
 """
 
 
-def wait_for_disk(transport: Transport, serial: str, deadline: Deadline) -> str:
-    """Return the device node of the USB disk with that serial, as soon as there is one with a medium in it.
-
-    Raises BoardError if the deadline passes.
-    """
-    return work_on_disk(transport, serial, {"node": 'echo "$disk"'}, deadline)["node"].text
-
-
 def work_on_disk(
     transport: Transport,
     serial: str,
@@ -81,10 +73,9 @@ def work_on_disk(
 ) -> dict[str, Part]:
     """Wait for the USB disk with that serial, and run shell texts with its node in ``$disk`` and its size in ``$sectors``.
 
-    All of that is one command.
-
-    The deadline is the disk's; the work may take ``work_s`` beyond it. The part "wait" is over when the disk is there; if it was
-    not there at once, the time from now till then is the kernel's. Raises BoardError if the deadline passes.
+    All of that is one command, and one without a medium is none. The deadline is the disk's; the work may take ``work_s`` more.
+    The part "wait" is over when the disk is there: if it was not at once, the time until then is the kernel's, and settling.
+    Raises BoardError if the deadline passes.
     """
     limit_s = max(1, int(deadline.left_s))
     setting = f"serial={shlex.quote(serial)} limit={limit_s} disk=\n{_FIND}"
