@@ -25,7 +25,7 @@ def after_return(host: Host, returned: PciDevice) -> dict[str, Part]:
     """Return what the host shows once everything went back."""
     looks = {
         "driver": driver_query(returned.address),
-        "override": f'read -r override </sys/bus/pci/devices/{returned.address}/driver_override; echo "$override"',
+        "override": f'read -r override </sys/bus/pci/devices/{returned.address}/driver_override && echo "$override"',
         "vfio": 'for device in /sys/bus/pci/drivers/vfio-pci/*:*; do [ ! -e "$device" ] || echo "${device##*/}"; done',
         "modules": LISTING,
         "guests": FIND_GUESTS,
@@ -38,7 +38,7 @@ def test_driver_is_back(run: BenchRun, binding: Binding, after_return: dict[str,
     found = binding.found
     driver = after_return["driver"].require().text
     run.note(f"/sys/bus/pci/devices/{found.address}/driver", driver)
-    override = after_return["override"].text
+    override = after_return["override"].require().text
     run.note("driver_override", override)
 
     require(

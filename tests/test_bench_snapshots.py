@@ -216,6 +216,29 @@ def test_cache_is_emptied_and_told(cache: Path) -> None:
     assert describe_cache().endswith("(nothing yet)")
 
 
+def test_cache_leaves_what_is_not_ours(cache: Path) -> None:
+    """A folder that a user named for its space may hold things of his own: they stay when the cache is emptied."""
+    thesis = cache / "thesis.txt"
+    thesis.write_text("all my work")
+    ours = [kept(cache, "snapshots/a", 1, 10), kept(cache, "kvm-0123.json", 1, 10)]
+    empty_cache()
+
+    assert thesis.read_text() == "all my work"
+    assert not [path for path in ours if path.exists()]
+
+
+def test_snapshot_that_a_run_holds_is_not_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the limit is, a place that a run holds stays; it goes when the run has ended."""
+    monkeypatch.setenv("THROUGHPASS_CACHE_MIB", "0")
+    with free_place("key", "a") as place:
+        assert place is not None
+        filled(place)
+        keep_within_limit(())
+        assert place.find() is not None
+    keep_within_limit(())
+    assert not (cache / "snapshots" / "key-0").exists()
+
+
 def test_cache_in_use_is_not_emptied(cache: Path) -> None:
     """While another process holds anything of the cache, nothing is removed, and what it holds is named."""
     path = kept(cache, "snapshots/a", 1, 10)

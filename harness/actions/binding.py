@@ -17,6 +17,7 @@ from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.facts.mounts import unescape
 from harness.facts.pci import PciDevice
 from harness.rules.drivers import PASSING_DRIVERS
+from harness.transport.aside import aside
 from harness.transport.protocol import Transport
 
 UNBIND_TIMEOUT_S = 60.0
@@ -180,7 +181,8 @@ def apply_plan(transport: Transport, plan: Plan) -> Stale | None:
     Raises BoardError if the kernel refuses a step or another driver is bound in the end: a write may succeed and do nothing;
     RefusedError if the host uses a disk behind the device: then nothing was written. BenchError if the device is gone.
     """
-    result = transport.run(script(plan), timeout_s=UNBIND_TIMEOUT_S)
+    # Interrupted, the host would go on with the plan while the way back is planned from what it has not yet done.
+    result = aside(lambda: transport.run(script(plan), timeout_s=UNBIND_TIMEOUT_S), to_the_end=True)
     driver = result.text.strip()
     if result.status == GONE:
         raise BenchError(f"{plan.address} is no longer there")

@@ -30,10 +30,11 @@ def cache_folder() -> Path:
     """Return the cache's folder, made if need be: THROUGHPASS_CACHE, else the user's cache directory."""
     chosen = os.environ.get(CACHE)
     folder = Path(chosen) if chosen else platformdirs.user_cache_path("throughpass")
-    return _made(folder)
+    return made(folder)
 
 
-def _made(folder: Path) -> Path:
+def made(folder: Path) -> Path:
+    """Return a folder of the cache, made if need be; raise UsageError where it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -47,7 +48,7 @@ def locked(name: str, *, wait: bool, busy: str, progress: Progress = silent) -> 
 
     Raises UsageError with ``busy`` if it is taken and ``wait`` is off.
     """
-    path = _made(cache_folder() / "locks") / f"{name}.lock"
+    path = made(cache_folder() / "locks") / f"{name}.lock"
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
@@ -75,7 +76,7 @@ def full_disk_explained(folder: Path, setting: str = CACHE) -> Iterator[None]:
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a file of the cache so that nobody ever finds half of it."""
-    with full_disk_explained(path.parent), tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+    with full_disk_explained(path.parent), tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
         try:
             file.writelines(pieces)
             file.flush()

@@ -20,7 +20,7 @@ from harness.bench.accelerator import situation
 from harness.bench.cache import Progress, cache_folder, locked, silent
 from harness.bench.config import BoardSection
 from harness.bench.images import file_sha256
-from harness.bench.upkeep import LIMIT, keep_within_limit, limit_bytes
+from harness.bench.upkeep import LIMIT, keep_within_limit, limit_bytes, snapshot_lock
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, UsageError
 from harness.machine.qmp import Qmp
@@ -80,7 +80,7 @@ def free_place(key: str, board: str, spared: Collection[Path] = (), progress: Pr
         for number in range(PLACES):
             name = f"{key}-{number}"
             try:
-                stack.enter_context(locked(f"snapshot-{name}", wait=False, busy=f"another run uses the snapshot {name}"))
+                stack.enter_context(locked(snapshot_lock(name), wait=False, busy=f"another run uses the snapshot {name}"))
             except UsageError:
                 continue
             yield Place(key, cache_folder() / "snapshots" / name, board, spared, progress)
@@ -126,9 +126,15 @@ class Place:
             for abandoned in parent.glob(f"{_NEW}{self.folder.name}-*"):  # of a run that was killed: we hold the lock
                 shutil.rmtree(abandoned, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f"{_NEW}{self.folder.name}-", dir=parent) as scratch:
-                self._fill(Path(scratch) / "snapshot", qmp)
-        except (BenchError, OSError) as error:
-            self.progress(f"no snapshot of {self.board} is kept: {error}{_full(parent)}")
+                self._try_to_fill(Path(scratch) / "snapshot", qmp)
+        except OSError as error:
+            self.progress(f"no snapshot of {self.board} is kept: {error}")
+
+    def _try_to_fill(self, draft: Path, qmp: Qmp) -> None:
+        try:
+            self._fill(draft, qmp)
+        except (BenchError, OSError) as error:  # the draft still takes its space
+            self.progress(f"no snapshot of {self.board} is kept: {error}{_full(draft.parent)}")
 
     def _fill(self, draft: Path, qmp: Qmp) -> None:
         draft.mkdir(mode=0o700)  # it holds the memory of a machine
@@ -158,7 +164,7 @@ class Place:
 
 def _full(folder: Path) -> str:
     """Return a hint if the disk is full: what QEMU says of it is "Broken pipe"."""
-    free = shutil.disk_usage(folder if folder.is_dir() else cache_folder()).free
+    free = shutil.disk_usage(folder).free
     return "" if free > _FULL_BYTES else f" (the disk under {folder} is full)"
 
 

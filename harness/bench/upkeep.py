@@ -6,13 +6,13 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from harness.bench.cache import cache_folder
+from harness.bench.cache import cache_folder, made
 from harness.core.errors import UsageError
 
 LIMIT = "THROUGHPASS_CACHE_MIB"
@@ -25,6 +25,7 @@ KINDS = ("snapshots", "sticks", "images")
 """What is kept under the limit, in the order in which it is given up: an image takes minutes to make, a snapshot seconds."""
 
 _LOCKS = "locks"
+_ALSO_OURS = ("kvm-*.json", "logs", "benchmarks")
 _UNFINISHED_S = 3600.0
 """Longer than anything is in the making; what is older was left by a process that was killed."""
 
@@ -38,12 +39,20 @@ class Entry:
     size: int
     used: float
 
-    def remove(self) -> None:
-        """Remove it; whoever has its files open keeps them."""
-        if self.path.is_dir():
-            shutil.rmtree(self.path, ignore_errors=True)
-        else:
-            self.path.unlink(missing_ok=True)
+    def remove(self) -> bool:
+        """Remove it and return whether it is gone: a snapshot that a run holds stays."""
+        lock = FileLock(made(cache_folder() / _LOCKS) / f"{snapshot_lock(self.path.name)}.lock")
+        try:
+            with lock.acquire(blocking=False) if self.kind == "snapshots" else nullcontext():
+                _remove(self.path)
+        except Timeout:
+            return False
+        return True
+
+
+def snapshot_lock(name: str) -> str:
+    """Return the name of the lock that a run holds while a place for a snapshot is its own."""
+    return f"snapshot-{name}"
 
 
 def limit_bytes() -> int:
@@ -67,8 +76,7 @@ def keep_within_limit(spared: Collection[Path]) -> bool:
     for entry in kept:
         if total <= limit:
             break
-        if entry.path not in spared:
-            entry.remove()
+        if entry.path not in spared and entry.remove():
             total -= entry.size
     return total <= limit
 
@@ -82,25 +90,40 @@ def describe_cache() -> str:
 
 
 def empty_cache() -> int:
-    """Remove everything that is kept and return how many bytes that was; raise UsageError while somebody uses it."""
+    """Remove everything that we keep and return how many bytes that was; raise UsageError while somebody uses it.
+
+    The folder may hold other things, too: whoever was short of space may have named any.
+    """
     folder = cache_folder()
     with _all_locks(folder / _LOCKS):
-        rest = [path for path in folder.iterdir() if path.name != _LOCKS]
-        freed = sum(disk_usage(path) for path in rest)
-        for path in rest:
-            Entry("", path, 0, 0.0).remove()
+        ours = [path for pattern in (*KINDS, *_ALSO_OURS) for path in folder.glob(pattern)]
+        freed = sum(disk_usage(path) for path in ours)
+        for path in ours:
+            _remove(path)
     return freed
 
 
 def disk_usage(path: Path) -> int:
     """Return how many bytes of the disk a file or a folder takes; what vanishes meanwhile takes none."""
     total = 0
-    for each in (path, *path.rglob("*")):
-        try:
-            total += each.lstat().st_blocks * 512
-        except FileNotFoundError:
-            continue
-    return total
+    for folder, folders, files in os.walk(path):
+        total += sum(_blocks(Path(folder, name)) for name in (*folders, *files))
+    return total + _blocks(path)
+
+
+def _blocks(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; whoever has its files open keeps them."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from harness.bench.config import BenchConfig, BoardSection, DeviceSection, Stick
 from harness.bench.host import Host
 from harness.bench.images import Image, require_image
 from harness.bench.snapshots import Ingredients, Place, free_place
+from harness.bench.upkeep import keep_within_limit, limit_bytes
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, UsageError
 from harness.core.pattern import pattern
@@ -62,6 +63,7 @@ class VirtualBench:
         if shutil.which(QEMU) is None:
             raise UsageError(f"{QEMU} is not installed, and the virtual bench is made of it: run make setup")
         busy = f"another run holds the bench {self.config.name}"
+        limit_bytes()  # one that cannot be read is said now, not after minutes
         with ExitStack() as stack:
             stack.enter_context(locked(f"bench-{self.config.name}", wait=True, busy=busy, progress=progress))
             image = require_image(self.board.image, progress)
@@ -69,10 +71,13 @@ class VirtualBench:
             sticks = stack.enter_context(ExitStack())
             scratch = Path(sticks.enter_context(tempfile.TemporaryDirectory(prefix=f"throughpass-sticks-{self.config.name}-")))
             files = {stick.id: stick_file(stick, scratch) for stick in self.board.stick if not is_root(self.board, stick)}
+            keep_within_limit({image.folder})
             spec = board_spec(self.config.name, self.board, image, files, accelerator)
             deadline = Deadline.after(deadline.length_s, deadline.purpose)  # neither a lock nor an image is the board's fault
             place = None
-            if not self.cold:
+            if self.board.qemu_args and not self.cold:
+                progress(f"no snapshot of {self.config.name}, it boots each time: its qemu_args may name what changes")
+            elif not self.cold:
                 key = snapshot_key(self.board, image, accelerator)
                 place = stack.enter_context(free_place(key, self.config.name, {image.folder}, progress))
             self._machine = stack.enter_context(started_board(spec, place, logs, deadline, progress))
@@ -145,7 +150,8 @@ def started_board(
             limit = deadline.within(RESTORE_LIMIT_S, f"restoring {spec.name}")
             try:
                 machine = stack.enter_context(start_machine(spec, LocalTransport(), logs, limit, state=state))
-            except (BenchError, BoardError) as error:
+            except (BenchError, BoardError, OSError) as error:
+                deadline = Deadline.after(deadline.length_s, deadline.purpose)  # the boot shall not pay for it
                 place.discard(f"it could not be restored ({error})")
         if machine is None:
             progress(f"booting the board {spec.name} ({spec.accelerator})")
@@ -251,7 +257,9 @@ def stick_file(stick: StickSection, scratch: Path) -> Path:
     kept = folder / f"{hashlib.sha256(stick.serial.encode()).hexdigest()}-{stick.size_mib}"
     with full_disk_explained(folder):
         folder.mkdir(exist_ok=True)
-        if not kept.is_file():
+        if kept.is_file():
+            kept.touch()  # the order in which the cache is emptied
+        else:
             require_space(folder, 2 * stick.size_mib, f"the stick {stick.id}")
             write_whole(kept, pattern(stick.serial, stick.size_mib))
     mine = scratch / stick.id

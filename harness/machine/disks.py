@@ -53,7 +53,7 @@ until [ -n "$disk" ] || find_disk; do
         *" sd "*) ;;
         *) continue ;;
         esac
-        if find_disk; then
+        if [ -n "$follower" ] && find_disk; then
             kill "$follower"
             break
         fi

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError
+from harness.core.errors import BenchError, DeadlineError
 from harness.machine.qmp import Qmp
 
 _ENDS = frozenset({"completed", "failed", "cancelled"})
 _FILE = "state"
+_END_S = 30.0
 _UNLIMITED = 1 << 40
 """Bytes a second; QEMU's own limit of 128 MiB/s is meant for a network."""
 
@@ -35,8 +36,12 @@ def save_state(qmp: Qmp, file: BinaryIO, deadline: Deadline) -> None:
     try:
         qmp.execute("migrate", {"uri": f"fd:{_FILE}"})
         _wait_for_end(qmp, "saved", deadline)
+    except DeadlineError:
+        qmp.execute("migrate_cancel")  # or it would stop the machine at its end, whenever that is
+        qmp.wait_for_change("MIGRATION", "status", _ENDS, _soon(qmp))
+        raise
     finally:
-        _run_on(qmp, deadline)
+        _run_on(qmp, _soon(qmp))
 
 
 def load_state(qmp: Qmp, file: BinaryIO, deadline: Deadline) -> None:
@@ -46,6 +51,10 @@ def load_state(qmp: Qmp, file: BinaryIO, deadline: Deadline) -> None:
     qmp.execute("migrate-incoming", {"uri": f"fd:{_FILE}"})
     _wait_for_end(qmp, "loaded", deadline)
     qmp.execute("cont")
+
+
+def _soon(qmp: Qmp) -> Deadline:
+    return Deadline.after(_END_S, f"letting {qmp.name} run on")
 
 
 def _run_on(qmp: Qmp, deadline: Deadline) -> None:

@@ -10,12 +10,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def aside(work: Callable[[], T]) -> T:
+def aside(work: Callable[[], T], *, to_the_end: bool = False) -> T:
     """Do work in a thread of its own and return what it returns, or raise what it raises.
 
     Signals raise in the main thread alone. One that raised in the middle of a packet would leave a connection on which nothing
     can be said any more, the way back included; here it ends the waiting, and the work comes to its end. SimpleQueue waits
-    without a Condition, which a signal may leave broken (Python 3.11).
+    without a Condition, which a signal may leave broken (Python 3.11). With ``to_the_end`` the signal raises only when the work
+    has ended: for what must not go on beside its own undoing.
     """
     results: list[T] = []
     errors: SimpleQueue[BaseException | None] = SimpleQueue()
@@ -28,6 +29,12 @@ def aside(work: Callable[[], T]) -> T:
             errors.put(error)
 
     threading.Thread(target=do, daemon=True, name="aside").start()
-    if (error := errors.get()) is not None:
+    try:
+        error = errors.get()
+    except BaseException:
+        if to_the_end:
+            errors.get()
+        raise
+    if error is not None:
         raise error
     return results[0]

@@ -100,6 +100,8 @@ class ResidentTransport:
 
     def _open(self, limit: Deadline) -> paramiko.Channel | None:
         """Return the shell, started if need be; None where the host offers none beside its other sessions."""
+        if self._shell is not None and (self._shell.closed or self._shell.exit_status_ready()):
+            self.give_up()  # somebody on the host has ended it
         if self._shell is None and self._offered:
             try:
                 shell = self._held.enter_context(self._below.session())

@@ -67,7 +67,11 @@ class SshTransport:
         with self._lost_means("when a process was to be started"):
             channel = aside(lambda: self._connection.open_session(timeout=limit.left_s))
             channel.set_combine_stderr(combine=True)
-            execute(channel, shlex.join(dying_argv(argv, folder)), limit)
+            try:
+                execute(channel, shlex.join(dying_argv(argv, folder)), limit)
+            except BaseException:
+                aside(channel.close)  # what was started ends with it, and nobody would know of it
+                raise
         return SshProcess(channel, log, f"{argv[0]} on {self.name}")
 
     @contextmanager
