@@ -15,9 +15,7 @@ from harness.facts.host import HostFacts, read_facts
 from harness.facts.pci import PciDevice
 from harness.facts.probe import take_sections
 from harness.machine.batch import Part, run_batch
-from harness.machine.disks import hash_command, read_hash, work_on_disk
-
-READING_LIMIT_S = 120.0
+from harness.machine.disks import READING_LIMIT_S, hash_command, read_hash, work_on_disk
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,11 @@ from harness.core.pci import XHCI_CLASS
 from harness.facts.host import HostFacts, find_controllers
 from harness.facts.pci import PciDevice
 from harness.machine.batch import Part, run_batch
-from harness.machine.disks import hash_command, read_hash
+from harness.machine.disks import READING_LIMIT_S, hash_command, read_hash
 from harness.machine.interrupts import count_interrupts, interrupts_command
 from harness.machine.running import Machine
 from harness.machine.usb_tree import parse_root_hubs, parse_usb_link, root_hubs_command
 
-READING_LIMIT_S = 120.0
 SUPER_SPEED_MBIT = 5000
 HIGH_SPEED_MBIT = 480
 

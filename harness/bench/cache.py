@@ -30,11 +30,10 @@ def cache_folder() -> Path:
     """Return the cache's folder, made if need be: THROUGHPASS_CACHE, else the user's cache directory."""
     chosen = os.environ.get(CACHE)
     folder = Path(chosen) if chosen else platformdirs.user_cache_path("throughpass")
-    return made(folder)
+    return _made(folder)
 
 
-def made(folder: Path) -> Path:
-    """Return a folder of the cache, made if need be; raise UsageError where it cannot be."""
+def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -48,7 +47,7 @@ def locked(name: str, *, wait: bool, busy: str, progress: Progress = silent) -> 
 
     Raises UsageError with ``busy`` if it is taken and ``wait`` is off.
     """
-    path = made(cache_folder() / "locks") / f"{name}.lock"
+    path = _made(cache_folder() / "locks") / f"{name}.lock"
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)

@@ -13,14 +13,9 @@ from harness.bench.config import BenchConfig, StickSection
 from harness.core.capture import Capture
 from harness.core.deadline import Deadline
 from harness.facts.host import HostFacts, read_facts
-from harness.facts.probe import PROBE_SCRIPT, parse_probe
+from harness.facts.probe import take_sections
 from harness.machine.guest import GuestFiles
-from harness.transport.protocol import Transport, check
-
-
-def take_capture(transport: Transport) -> Capture:
-    """Read everything that facts are made of from whatever the transport leads to, in one round trip."""
-    return parse_probe(check(transport, "sh -s", stdin=PROBE_SCRIPT.encode(), timeout_s=120).stdout)
+from harness.transport.protocol import Transport
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Host:
 
     def capture(self) -> Capture:
         """Read everything that facts are made of, in one round trip."""
-        return take_capture(self.transport)
+        return take_sections(self.transport)
 
     def facts(self) -> HostFacts:
         """Return the host's facts as they are now: every action makes older ones stale."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from harness.bench.cache import cache_folder, made
+from harness.bench.cache import cache_folder, locked
 from harness.core.errors import UsageError
 
 LIMIT = "THROUGHPASS_CACHE_MIB"
@@ -41,11 +41,12 @@ class Entry:
 
     def remove(self) -> bool:
         """Remove it and return whether it is gone: a snapshot that a run holds stays."""
-        lock = FileLock(made(cache_folder() / _LOCKS) / f"{snapshot_lock(self.path.name)}.lock")
+        name = snapshot_lock(self.path.name)
+        held = locked(name, wait=False, busy=f"{name} is held") if self.kind == "snapshots" else nullcontext()
         try:
-            with lock.acquire(blocking=False) if self.kind == "snapshots" else nullcontext():
+            with held:
                 _remove(self.path)
-        except Timeout:
+        except UsageError:
             return False
         return True
 

@@ -35,7 +35,7 @@ class _Printed(NamedTuple):
 
 
 def take_sections(transport: Transport, *sections: str) -> Capture:
-    """Read some of the sections alone, in one round trip."""
+    """Read a host's facts in one round trip: the sections that are named, or all."""
     return parse_probe(check(transport, ["sh", "-s", *sections], stdin=PROBE_SCRIPT.encode(), timeout_s=PROBE_TIMEOUT_S).stdout)
 
 

@@ -45,15 +45,6 @@ class Part(Result):
     start_s: float
     end_s: float
 
-    def require(self) -> Part:
-        """Return the part; raise BenchError if its command failed."""
-        if self.status != 0:
-            raise BenchError(
-                f"{self.command.strip().splitlines()[0][:200]!r} on {self.host} ended with status {self.status}",
-                evidence=self.error_text or self.text,
-            )
-        return self
-
 
 def run_batch(transport: Transport, commands: Mapping[str, str], *, deadline: Deadline | None = None) -> dict[str, Part]:
     """Run shell texts one after the other in one shell, whatever the exit status of each, and return what came of them by name.

@@ -13,6 +13,9 @@ from harness.core.timeline import SpanKind, Timeline
 from harness.machine.batch import Part, run_batch
 from harness.transport.protocol import Result, Transport
 
+READING_LIMIT_S = 120.0
+"""For the reading of a window, on an emulated machine."""
+
 _FIND = """
 find_disk() {
     for folder in /sys/block/sd*; do
@@ -116,4 +119,4 @@ def read_hash(result: Result, device: str) -> str:
 
 def hash_window(transport: Transport, device: str, size_mib: int) -> str:
     """Return the SHA-256 of the first ``size_mib`` MiB of a disk; BoardError if it cannot be read."""
-    return read_hash(transport.run(hash_command(shlex.quote(device), size_mib), timeout_s=120), device)
+    return read_hash(transport.run(hash_command(shlex.quote(device), size_mib), timeout_s=READING_LIMIT_S), device)

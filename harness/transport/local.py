@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError
-from harness.transport.protocol import COMMAND_TIMEOUT_S, Listener, Process, Result, command_text, dying_argv
+from harness.transport.protocol import COMMAND_TIMEOUT_S, Listener, Process, Result, command_text, dying_argv, first_line
 
 
 class LocalProcess:
@@ -117,7 +117,7 @@ class LocalTransport:
     ) -> Result:
         """Run a command to its end and return its result."""
         text = command_text(command)
-        limit = deadline or Deadline.after(timeout_s, f"{text.strip().splitlines()[0][:80]!r} on {self.name}")
+        limit = deadline or Deadline.after(timeout_s, f"{first_line(text)!r} on {self.name}")
         try:
             done = subprocess.run(["sh", "-c", text], input=stdin, capture_output=True, timeout=limit.left_s, check=False)  # noqa: S607 (sh is where PATH says)
         except subprocess.TimeoutExpired as error:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, Self
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError
@@ -36,6 +36,15 @@ class Result:
     def error_text(self) -> str:
         """Return the standard error as text, without surrounding white space."""
         return self.stderr.decode("utf-8", "replace").strip()
+
+    def require(self) -> Self:
+        """Return the result; raise BenchError with its standard error if the command failed."""
+        if self.status != 0:
+            raise BenchError(
+                f"{first_line(self.command, 200)!r} on {self.host} ended with status {self.status}",
+                evidence=self.error_text or self.text,
+            )
+        return self
 
 
 class Process(Protocol):
@@ -113,6 +122,11 @@ class SocketLike(Protocol):
         """Set how long send and recv may block."""
 
 
+def first_line(text: str, length: int = 80) -> str:
+    """Return what a message names a command by."""
+    return text.strip().splitlines()[0][:length]
+
+
 def command_text(command: str | Sequence[str]) -> str:
     """Return a command as shell text."""
     return command if isinstance(command, str) else shlex.join(command)
@@ -122,13 +136,7 @@ def check(
     transport: Transport, command: str | Sequence[str], *, stdin: bytes = b"", timeout_s: float = COMMAND_TIMEOUT_S
 ) -> Result:
     """Run a command that must succeed; raise BenchError with its standard error otherwise."""
-    result = transport.run(command, stdin=stdin, timeout_s=timeout_s)
-    if result.status != 0:
-        raise BenchError(
-            f"{result.command.strip().splitlines()[0][:200]!r} on {transport.name} ended with status {result.status}",
-            evidence=result.error_text or result.text,
-        )
-    return result
+    return transport.run(command, stdin=stdin, timeout_s=timeout_s).require()
 
 
 def succeeds(transport: Transport, command: str | Sequence[str]) -> bool:

@@ -20,7 +20,16 @@ from harness.core.deadline import Deadline
 from harness.core.errors import HostLostError
 from harness.transport.aside import aside
 from harness.transport.channels import CHUNK, execute
-from harness.transport.protocol import COMMAND_TIMEOUT_S, Listener, Process, Result, SocketLike, Transport, command_text
+from harness.transport.protocol import (
+    COMMAND_TIMEOUT_S,
+    Listener,
+    Process,
+    Result,
+    SocketLike,
+    Transport,
+    command_text,
+    first_line,
+)
 from harness.transport.ssh import SshTransport
 
 # In a subshell: what a command changes of its shell goes with it, and an `exit` ends it alone.
@@ -69,7 +78,7 @@ class ResidentTransport:
     ) -> Result:
         """Run a command to its end and return its result."""
         text = command_text(command)
-        limit = deadline or Deadline.after(timeout_s, f"{_first_line(text)!r} on {self.name}")
+        limit = deadline or Deadline.after(timeout_s, f"{first_line(text)!r} on {self.name}")
         if not stdin and self._free.acquire(blocking=False):
             try:
                 if shell := self._open(limit):
@@ -127,9 +136,9 @@ class ResidentTransport:
             raise limit.error(output.tail) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
             why = str(error) or type(error).__name__
-            raise HostLostError(f"the shell on {self.name} failed while it ran {_first_line(text)!r}: {why}") from error
+            raise HostLostError(f"the shell on {self.name} failed while it ran {first_line(text)!r}: {why}") from error
         if errors.found is None or output.found is None:
-            raise HostLostError(f"the shell on {self.name} ended while it ran {_first_line(text)!r}")
+            raise HostLostError(f"the shell on {self.name} ended while it ran {first_line(text)!r}")
         return Result(self.name, text, int(output.found[2]), output.found[1], errors.found[1])
 
 
@@ -163,8 +172,3 @@ class _Stream:
         """Do the same in a thread of its own; whoever reads the other stream has the word."""
         with contextlib.suppress(OSError, EOFError):
             self.read(limit)
-
-
-def _first_line(text: str) -> str:
-    """Return what a message names a command by."""
-    return text.strip().splitlines()[0][:80]

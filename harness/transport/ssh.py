@@ -26,6 +26,7 @@ from harness.transport.protocol import (
     SocketLike,
     command_text,
     dying_argv,
+    first_line,
 )
 from harness.transport.relay import relay_argv
 
@@ -53,8 +54,8 @@ class SshTransport:
     ) -> Result:
         """Run a command to its end and return its result."""
         text = command_text(command)
-        limit = deadline or Deadline.after(timeout_s, f"{text.strip().splitlines()[0][:80]!r} on {self.name}")
-        with self._lost_means(f"while it ran {text.strip().splitlines()[0][:80]!r}"), self._channel(limit) as channel:
+        limit = deadline or Deadline.after(timeout_s, f"{first_line(text)!r} on {self.name}")
+        with self._lost_means(f"while it ran {first_line(text)!r}"), self._channel(limit) as channel:
             execute(channel, text, limit)
             sender = threading.Thread(target=_send_all, args=(channel, stdin), daemon=True)
             sender.start()
