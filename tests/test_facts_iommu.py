@@ -124,13 +124,13 @@ def test_iommu_groups_types_and_regions() -> None:
     assert iommu.reserved_regions["4"][1].endswith(" reserved")
 
 
-def test_iommu_log_lines_are_kept() -> None:
-    """The log's lines about an IOMMU are kept as they are, at most 200 of them."""
-    log = "\n".join(["[0.1] usb: hello", *(f"[0.2] AMD-Vi: line {number}" for number in range(300))])
+def test_log_lines_are_kept() -> None:
+    """The log's lines about an IOMMU are kept without their stamps, at most 400 of them."""
+    log = "\n".join(["[0.1] usb: hello", *(f"[0.2] AMD-Vi: line {number}" for number in range(500))])
 
-    lines = read_facts(make_capture({"commands/dmesg": log}), {}).dmesg_iommu_lines
+    lines = read_facts(make_capture({"commands/dmesg": log}), {}).log.lines
 
-    assert (len(lines), lines[0]) == (200, "[0.2] AMD-Vi: line 0")
+    assert (len(lines), lines[0]) == (400, "AMD-Vi: line 0")
 
 
 def test_iommu_maker_of_amd_table() -> None:

@@ -40,7 +40,7 @@ def test_iom001_announcement_is_no_proof() -> None:
         'the kernel prints "DMAR: IOMMU enabled", but there is no IOMMU group and /sys/class/iommu is empty: '
         "that line only echoes the kernel argument"
     )
-    assert ("dmesg", "[    0.01] DMAR: IOMMU enabled") in [(item.source, item.text) for item in finding.evidence]
+    assert ("dmesg", "DMAR: IOMMU enabled") in [(item.source, item.text) for item in finding.evidence]
     assert finding.remedy
 
 
@@ -53,8 +53,8 @@ def test_iom001_announcement_of_older_kernels() -> None:
 
 def test_iom001_without_announcement() -> None:
     """Without any claim in the log the finding says what is missing, and shows trouble that the log tells."""
-    line = "[    0.2] DMAR: DRHD: DMAR reported at address fed90000 returns all ones"
-    finding = find("IOM001", without_iommu(AMD_BOARD) | {"commands/dmesg": line})
+    line = "DMAR: DRHD: DMAR reported at address fed90000 returns all ones"
+    finding = find("IOM001", without_iommu(AMD_BOARD) | {"commands/dmesg": f"[    0.2] {line}"})
 
     assert finding.message == "DMA is not remapped: there is no IOMMU group and /sys/class/iommu is empty"
     assert line in [item.text for item in finding.evidence]

@@ -10,12 +10,19 @@ _FEATURES = ("vmx", "svm")
 
 
 class Cpu(msgspec.Struct, frozen=True):
-    """The first processor: ``virtualization`` is ``vmx``, ``svm`` or empty."""
+    """The first processor: ``virtualization`` is ``vmx``, ``svm`` or empty.
+
+    ``hypervisor``: it runs inside a virtual machine. ``architecture`` is ``x86``, ``arm``, ``other`` or empty (unknown).
+    ``features_known``: it shows its features, so that one that is not there is really missing.
+    """
 
     model: str = ""
     vendor: str = ""
     virtualization: str = ""
     threads: int = 0
+    hypervisor: bool = False
+    architecture: str = ""
+    features_known: bool = False
 
 
 def read_cpu(capture: Capture) -> Cpu:

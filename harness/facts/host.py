@@ -10,19 +10,33 @@ from harness.core.capture import Capture, Status
 from harness.core.pci import PciAddress, PciId
 from harness.facts.acpi import Acpi, read_acpi
 from harness.facts.cpu import Cpu, read_cpu
-from harness.facts.iommu import Iommu, read_iommu, read_log_lines
+from harness.facts.iommu import Iommu, read_iommu
 from harness.facts.kernel import Board, Kernel, read_board, read_kernel
+from harness.facts.log import KernelLog, read_log
 from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_tools, read_vfio
 from harness.facts.names import read_pci_names
 from harness.facts.network import NetworkInterface, read_network
 from harness.facts.pci import PciDevice, read_pci
 from harness.facts.storage import Disk, read_disks
 from harness.facts.sysfs import timed_out
-from harness.facts.usb import UsbDevice, read_usb
+from harness.facts.usb import UsbBus, UsbDevice, read_usb, read_usb_tree
 
 MOUNTS, SWAPS, ROUTES, GROUPS = "/proc/self/mountinfo", "/proc/swaps", "/proc/net/route", "/sys/kernel/iommu_groups"
 LISTS = (MOUNTS, SWAPS, ROUTES, GROUPS)
 """What tells whom the host would lose with a controller."""
+
+
+class Disagreement(msgspec.Struct, frozen=True):
+    """What sysfs and a command's text say differently of one thing: sysfs is believed.
+
+    ``subject`` is a PCI address or ``usb 2-1``, ``what`` the attribute, ``command`` the capture's item (``commands/lspci``).
+    """
+
+    subject: str
+    what: str
+    sysfs: str
+    said: str
+    command: str
 
 
 class HostFacts(msgspec.Struct, frozen=True):
@@ -41,12 +55,14 @@ class HostFacts(msgspec.Struct, frozen=True):
     iommu: Iommu = Iommu()
     pci: tuple[PciDevice, ...] = ()
     usb: tuple[UsbDevice, ...] = ()
+    usb_tree: tuple[UsbBus, ...] = ()
     disks: tuple[Disk, ...] = ()
     network: tuple[NetworkInterface, ...] = ()
     kvm: Kvm = Kvm()
     vfio: Vfio = Vfio()
     qemu_version: str = ""
-    dmesg_iommu_lines: tuple[str, ...] = ()
+    log: KernelLog = KernelLog()
+    disagreements: tuple[Disagreement, ...] = ()
     gaps: tuple[str, ...] = ()
     tools: tuple[str, ...] | None = None
     unread: tuple[str, ...] = LISTS
@@ -82,6 +98,7 @@ class HostFacts(msgspec.Struct, frozen=True):
 def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> HostFacts:
     """Read all facts of a capture; ``names`` gives the names of PCI ids, by default those of this machine's hwdata."""
     acpi = read_acpi(capture)
+    log = read_log(capture)
     usb = read_usb(capture)
     return HostFacts(
         taken=capture.taken,
@@ -89,15 +106,16 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         cpu=read_cpu(capture),
         kernel=read_kernel(capture),
         acpi=acpi,
-        iommu=read_iommu(capture, acpi),
+        iommu=read_iommu(capture, acpi, log),
         pci=read_pci(capture, read_pci_names() if names is None else names),
         usb=usb,
+        usb_tree=read_usb_tree(capture),
         disks=read_disks(capture, usb),
         network=read_network(capture),
         kvm=read_kvm(capture),
         vfio=read_vfio(capture),
         qemu_version=read_qemu_version(capture),
-        dmesg_iommu_lines=read_log_lines(capture),
+        log=log,
         gaps=_read_gaps(capture),
         tools=read_tools(capture),
         unread=_read_unread(capture),

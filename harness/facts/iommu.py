@@ -7,15 +7,15 @@ import re
 import msgspec
 
 from harness.core.capture import Capture
+from harness.core.finding import Evidence
 from harness.facts.acpi import Acpi
+from harness.facts.log import KernelLog
 from harness.facts.sysfs import read_names, timed_out
 
 _UNITS = "sys/class/iommu"
 _GROUPS = "sys/kernel/iommu_groups"
 _NO_IOMMU = "vfio-noiommu"
 _MAKERS = (("dmar", "intel"), ("ivhd", "amd"), ("smmu", "arm"), ("arm-smmu", "arm"))
-_LOG_LINE = re.compile(r"DMAR|IOMMU|AMD-Vi", re.IGNORECASE)
-_LOG_LINES_KEPT = 200
 # Chips whose interrupts pass a remapper, and those that show that they do not. ITS is the remapper of 64-bit Arm.
 _REMAPPED_CHIP = re.compile(r"^(IR-|ITS-)")
 _DIRECT_CHIP = re.compile(r"^(IO-APIC|PCI-MSI)")
@@ -24,8 +24,24 @@ _REMAPPED_LINE = re.compile(
 )
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """An access that the IOMMU stopped, as the kernel logged it.
+
+    ``unit`` is ``DMAR`` or ``AMD-Vi``, ``device`` an address or empty; ``suppressed``
+    counts the messages that the kernel's rate limit swallowed with it.
+    """
+
+    unit: str
+    device: str = ""
+    line: str = ""
+    suppressed: int = 0
+
+
 class Iommu(msgspec.Struct, frozen=True):
     """``vendor`` is intel, amd, arm, other, none or unknown; both remappings are yes, no or unknown.
+
+    ``interrupt_remapping`` is n/a on a platform that has none (Arm). ``default_domain`` is translated, passthrough or unknown:
+    how the host's own devices work. Both evidences are what the two answers rest on. ``faults`` are in the order of the log.
 
     ``groups`` maps a group to the addresses in it, ``group_types`` to its domain type (``DMA-FQ``, ``identity``),
     ``reserved_regions`` to lines like ``0x00000000fee00000 0x00000000feefffff msi``.
@@ -39,9 +55,13 @@ class Iommu(msgspec.Struct, frozen=True):
     group_types: dict[str, str] = {}
     reserved_regions: dict[str, tuple[str, ...]] = {}
     interrupt_chips: tuple[str, ...] = ()
+    default_domain: str = "unknown"
+    dma_evidence: tuple[Evidence, ...] = ()
+    interrupt_evidence: tuple[Evidence, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
-def read_iommu(capture: Capture, acpi: Acpi) -> Iommu:
+def read_iommu(capture: Capture, acpi: Acpi, log: KernelLog) -> Iommu:
     """Read units, groups and interrupt chips; the ACPI tables only tell the maker where no unit is in use."""
     units = read_names(capture, _UNITS)
     names = [name for name in read_names(capture, _GROUPS) if capture.text(f"{_GROUPS}/{name}/name") != _NO_IOMMU]
@@ -50,7 +70,7 @@ def read_iommu(capture: Capture, acpi: Acpi) -> Iommu:
     return Iommu(
         vendor=_vendor(units, acpi),
         dma_remapping=_dma_remapping(capture, units, groups),
-        interrupt_remapping=_interrupt_remapping(chips, read_log_lines(capture), groups),
+        interrupt_remapping=_interrupt_remapping(chips, log.lines, groups),
         units=units,
         groups=groups,
         group_types={name: text for name in groups if (text := capture.text(f"{_GROUPS}/{name}/type"))},
@@ -59,12 +79,6 @@ def read_iommu(capture: Capture, acpi: Acpi) -> Iommu:
         },
         interrupt_chips=chips,
     )
-
-
-def read_log_lines(capture: Capture) -> tuple[str, ...]:
-    """Return the kernel log's lines about an IOMMU, the first 200."""
-    lines = (capture.text("commands/dmesg") or "").splitlines()
-    return tuple(line for line in lines if _LOG_LINE.search(line))[:_LOG_LINES_KEPT]
 
 
 def parse_interrupt_chips(text: str) -> tuple[str, ...]:

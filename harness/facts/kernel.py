@@ -20,7 +20,11 @@ _PLACEHOLDER = re.compile(
 
 
 class Kernel(msgspec.Struct, frozen=True):
-    """The running kernel and distribution; ``lockdown`` is ``none``, ``integrity``, ``confidentiality`` or empty."""
+    """The running kernel and distribution; ``lockdown`` is ``none``, ``integrity``, ``confidentiality`` or empty.
+
+    ``xen`` is ``dom0``, ``domU`` or empty. ``memlock_kib`` is the probe's limit of locked memory: -1 unlimited, None unknown.
+    ``consoles`` are the devices of the kernel's console (``ttyS0``, ``ttyUSB0``); ``boot_id`` changes with every boot.
+    """
 
     release: str = ""
     version: str = ""
@@ -32,6 +36,10 @@ class Kernel(msgspec.Struct, frozen=True):
     container: bool = False
     root: bool = False  # the probe ran as root
     memory_mib: int = 0
+    xen: str = ""
+    memlock_kib: int | None = None
+    consoles: tuple[str, ...] = ()
+    boot_id: str = ""
 
     @property
     def arguments(self) -> tuple[str, ...]:

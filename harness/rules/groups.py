@@ -96,4 +96,4 @@ def reserved_regions(facts: HostFacts, _: Target, controller: PciDevice) -> Opin
 
 
 def _describe_member(device: PciDevice) -> str:
-    return f"{describe(device)} class {device.class_code:06x} driver {device.driver or 'none'}"
+    return f"{describe(device)} class {device.class_text} driver {device.driver or 'none'}"

@@ -23,7 +23,7 @@ _LOG_LINES_SHOWN = 5
 def interrupt_remapping(facts: HostFacts, _: Target) -> Opinion:
     """Judge by the chips in /proc/interrupts; the log decides only where they do not."""
     chips = Evidence("/proc/interrupts", " ".join(facts.iommu.interrupt_chips) or "(not read)")
-    log = [line for line in facts.dmesg_iommu_lines if _LOG_LINE.search(line)][:_LOG_LINES_SHOWN]
+    log = [line for line in facts.log.lines if _LOG_LINE.search(line)][:_LOG_LINES_SHOWN]
     evidence = (chips, *(Evidence("dmesg", line) for line in log))
     state = facts.iommu.interrupt_remapping
     if state == "yes":

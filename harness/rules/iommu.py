@@ -61,7 +61,7 @@ def dma_remapping(facts: HostFacts, _: Target) -> Opinion:
     if facts.iommu.dma_remapping == "yes":
         message = f"{len(facts.iommu.units)} IOMMU unit(s) translate for {len(facts.iommu.groups)} groups"
         return Opinion(Severity.PASS, message, evidence)
-    log = (*_announcements(facts), *[line for line in facts.dmesg_iommu_lines if _TROUBLE.search(line)][:_TROUBLE_SHOWN])
+    log = (*_announcements(facts), *[line for line in facts.log.lines if _TROUBLE.search(line)][:_TROUBLE_SHOWN])
     evidence += tuple(Evidence("dmesg", line) for line in dict.fromkeys(log))
     if facts.iommu.dma_remapping == "unknown":
         return Opinion(Severity.UNKNOWN, "the host does not show whether DMA is remapped", evidence)
@@ -126,7 +126,7 @@ def _describe(table: Table) -> str:
 
 
 def _announcements(facts: HostFacts) -> tuple[str, ...]:
-    return tuple(line for line in facts.dmesg_iommu_lines if _ANNOUNCEMENT.search(line))
+    return tuple(line for line in facts.log.lines if _ANNOUNCEMENT.search(line))
 
 
 def _explain_absence(facts: HostFacts) -> str:
