@@ -14,3 +14,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if TESTS in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("error"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how much of the corpus of real hosts was judged rightly, by kind."""
+    reports = [report for name in ("passed", "failed") for report in terminalreporter.stats.get(name, [])]
+    lines = sorted(str(value) for report in reports for key, value in getattr(report, "user_properties", []) if key == "corpus")
+    if lines:
+        terminalreporter.section("real hosts: judged rightly / all")
+        for line in lines:
+            terminalreporter.write_line(line)

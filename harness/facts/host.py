@@ -10,6 +10,7 @@ from harness.core.capture import Capture, Status
 from harness.core.pci import PciAddress, PciId
 from harness.facts.acpi import Acpi, read_acpi
 from harness.facts.cpu import Cpu, read_cpu
+from harness.facts.disagreement import Disagreement
 from harness.facts.iommu import Iommu, read_iommu
 from harness.facts.kernel import Board, Kernel, read_board, read_kernel
 from harness.facts.log import KernelLog, read_log
@@ -24,19 +25,6 @@ from harness.facts.usb import UsbBus, UsbDevice, read_usb, read_usb_tree
 MOUNTS, SWAPS, ROUTES, GROUPS = "/proc/self/mountinfo", "/proc/swaps", "/proc/net/route", "/sys/kernel/iommu_groups"
 LISTS = (MOUNTS, SWAPS, ROUTES, GROUPS)
 """What tells whom the host would lose with a controller."""
-
-
-class Disagreement(msgspec.Struct, frozen=True):
-    """What sysfs and a command's text say differently of one thing: sysfs is believed.
-
-    ``subject`` is a PCI address or ``usb 2-1``, ``what`` the attribute, ``command`` the capture's item (``commands/lspci``).
-    """
-
-    subject: str
-    what: str
-    sysfs: str
-    said: str
-    command: str
 
 
 class HostFacts(msgspec.Struct, frozen=True):
