@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from fixtures.run import RUNS
-from harness.cli import Outcome, error_status, tell_error
+from harness.cli.qualify import Outcome
+from harness.cli.terminal import error_status, tell_error
 from harness.core.errors import BenchError, BoardError, DeadlineError, HostLostError, RefusedError, ThroughpassError, UsageError
 from harness.core.record import BoardVerdict, Verdict, encode
 from tests.records import sample_record
@@ -24,7 +25,7 @@ HEAVY = ("paramiko", "pytest", "rich", "asyncio", "jinja2", "scipy", "matplotlib
 
 INTERRUPTIBLE = """
 import signal, sys, threading
-from harness.cli import interruptible
+from harness.cli.terminal import interruptible
 with interruptible():
     try:
         print("ready", flush=True)
