@@ -77,3 +77,61 @@ def test_empty_capture_has_nothing() -> None:
     """A capture of nothing answers every question."""
     assert Capture().text("proc/cmdline") is None
     assert list(Capture().children("proc")) == []
+
+
+def test_everything_is_asked_for_by_default() -> None:
+    """In a capture without a scope, what is absent is absent from the host."""
+    assert CAPTURE.asked("sys/class/iommu")
+    assert CAPTURE.asked(f"{CARD}/vendor")
+
+
+def test_asked_is_what_is_held_or_in_scope() -> None:
+    """With a scope, only what the capture holds and what lies in the scope was asked for; nobody knows of the rest."""
+    capture = Capture({"proc/cmdline": Item(Status.READ), "proc/x": Item(Status.DENIED)}, scope=("sys/class/iommu", "dev/kvm"))
+
+    assert [capture.asked(name) for name in ("proc/cmdline", "proc/x", "sys/class/iommu/dmar0", "dev/kvm")] == [True] * 4
+    assert not capture.asked("sys/class/iommu2")
+    assert not capture.asked("sys/kernel/iommu_groups")
+
+
+def test_asked_and_not_answered_in_time_is_unknown() -> None:
+    """Neither an item that timed out nor anything else in a section that did was answered."""
+    capture = Capture({"sections/iommu": Item(Status.TIMED_OUT), "commands/dmesg": Item(Status.TIMED_OUT, b"half")})
+
+    assert not capture.asked("sys/kernel/iommu_groups/3")
+    assert not capture.asked("commands/dmesg")
+    assert capture.asked("sys/bus/pci/devices")
+
+
+def test_asked_sections() -> None:
+    """A section counts as asked for when one of its subjects was, or is held."""
+    capture = Capture({"proc/cpuinfo": Item(Status.READ)}, scope=("dev/kvm",))
+
+    assert [capture.asked_section(name) for name in ("cpu", "devices", "iommu")] == [True, True, False]
+
+
+REAL = "sys/devices/pci0000:00/0000:00:01.0/0000:05:00.0"
+TREE = Capture(
+    {
+        CARD: Item(Status.READ, b"../../../devices/pci0000:00/0000:00:01.0/0000:05:00.0"),
+        f"{REAL}/vendor": Item(Status.READ, b"0x1033\n"),
+        f"{REAL}/driver": Item(Status.READ, b"../../../../bus/pci/drivers/xhci_hcd\n"),
+        "sys/bus/pci/drivers/xhci_hcd/module": Item(Status.READ, b"../../../../module/xhci_pci"),
+        f"{REAL}/loop": Item(Status.READ, b"../0000:05:00.0/loop/loop"),
+    }
+)
+
+
+def test_items_are_found_through_links() -> None:
+    """In a copy of sysfs an attribute lies in the device's own folder, and is found by the name that the probe uses."""
+    assert TREE.text(f"{CARD}/vendor") == "0x1033"
+    assert TREE.text(f"{CARD}/driver") == "../../../../bus/pci/drivers/xhci_hcd"
+    assert TREE.text(f"{CARD}/driver/module") == "../../../../module/xhci_pci"
+    assert TREE.get(f"{CARD}/device") is ABSENT
+    assert list(TREE.children(CARD)) == ["driver", "loop", "vendor"]
+    assert list(TREE.children(f"{CARD}/driver")) == ["module"]
+
+
+def test_links_in_a_circle_lead_nowhere() -> None:
+    """A link that leads through itself is given up."""
+    assert TREE.get(f"{CARD}/loop/x") is ABSENT

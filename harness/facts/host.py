@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from harness.core.capture import Capture, Status
+from harness.core.capture import SECTION_PATHS, Capture, Status
 from harness.core.pci import PciAddress, PciId
 from harness.facts.acpi import Acpi, read_acpi
 from harness.facts.cpu import Cpu, read_cpu
@@ -32,6 +32,7 @@ class HostFacts(msgspec.Struct, frozen=True):
 
     ``tools`` are the programs that the suites use and the host has (None: it was not asked).
     ``gaps`` names what the host would not say: ``commands/dmesg denied``, ``sections/pci timed out``.
+    ``unasked`` names the sections of the probe of which the capture holds nothing and that nobody asked the host for.
     ``unread`` names the lists of what the host would lose that did not come, for whatever reason: they prove nothing.
     """
 
@@ -54,6 +55,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     gaps: tuple[str, ...] = ()
     tools: tuple[str, ...] | None = None
     unread: tuple[str, ...] = LISTS
+    unasked: tuple[str, ...] = ()
 
     def find_pci(self, address: str | PciAddress) -> PciDevice | None:
         """Return the function at an address."""
@@ -79,8 +81,8 @@ class HostFacts(msgspec.Struct, frozen=True):
         return tuple(interface for interface in self.network if str(address) in interface.pci_addresses)
 
     def section_timed_out(self, section: str) -> bool:
-        """Return whether a section of the probe (``pci``, ``block``, ...) was cut off: what it misses is unknown."""
-        return f"sections/{section} {Status.TIMED_OUT.value}" in self.gaps
+        """Return whether a section of the probe (``pci``, ...) was cut off or never asked for: what it misses is unknown."""
+        return section in self.unasked or f"sections/{section} {Status.TIMED_OUT.value}" in self.gaps
 
 
 def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> HostFacts:
@@ -107,6 +109,7 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         gaps=_read_gaps(capture),
         tools=read_tools(capture),
         unread=_read_unread(capture),
+        unasked=tuple(section for section in SECTION_PATHS if not capture.asked_section(section)),
     )
 
 

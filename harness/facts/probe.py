@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
 
-from harness.core.capture import Capture, Item, Status
+from harness.core.capture import SECTION_FOLDER, SECTION_PATHS, Capture, Item, Status
 from harness.core.errors import BenchError
 from harness.transport.protocol import Transport, check
 
@@ -18,9 +19,6 @@ PROBE_TIMEOUT_S = 120.0
 
 SECTIONS: tuple[str, ...] = tuple(re.findall(r"^section_(\w+)\(\)", PROBE_SCRIPT, re.MULTILINE))
 """Its subjects; those that are not photographed are not missing in a capture, they were never asked for."""
-
-SECTION_FOLDER = "sections"
-"""Items below it say how each subject of the probe ended: READ (complete) or TIMED_OUT."""
 
 _HEADER = re.compile(rb"@tp (read|hex|denied|timed-out) (\d{1,9}) ([^\n]+)\n")
 _NEXT_HEADER = re.compile(rb"\n@tp (?:read|hex|denied|timed-out) \d{1,9} [^\n]+\n")
@@ -57,7 +55,9 @@ def parse_probe(output: bytes) -> Capture:
         following = _HEADER.search(output, printed.end)
         position = following.start() if following else None
     taken = items.pop("taken", Item(Status.ABSENT)).text
-    return Capture(_with_missing_sections(items), taken)
+    announced = items.pop("sections", Item(Status.ABSENT)).text.split()
+    items.pop("end", None)
+    return Capture(_with_missing_sections(items, announced), taken, _scope(announced))
 
 
 def _parse_item(output: bytes, position: int) -> _Printed:
@@ -89,8 +89,13 @@ def _parse_hex(text: bytes) -> bytes:
     return bytes(values)
 
 
-def _with_missing_sections(items: dict[str, Item]) -> dict[str, Item]:
-    announced = items.pop("sections", Item(Status.ABSENT)).text.split()
+def _with_missing_sections(items: dict[str, Item], announced: Sequence[str]) -> dict[str, Item]:
     missing = {name for section in announced if (name := f"{SECTION_FOLDER}/{section}") not in items}
-    items.pop("end", None)
     return items | dict.fromkeys(missing, Item(Status.TIMED_OUT))
+
+
+def _scope(announced: Sequence[str]) -> tuple[str, ...] | None:
+    """Return what the announced sections ask for; None is everything."""
+    if not announced or set(SECTIONS) <= set(announced):
+        return None
+    return tuple(path for section in announced for path in SECTION_PATHS.get(section, ()))
