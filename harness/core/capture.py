@@ -29,7 +29,9 @@ SECTION_PATHS: Mapping[str, tuple[str, ...]] = {
         "sys/kernel/security",
         "sys/class/dmi",
         "etc/os-release",
-        "run",
+        "run/ostree-booted",
+        "run/systemd/container",
+        "run/.containerenv",
         ".dockerenv",
         "commands/ssh-connection",
     ),
@@ -38,16 +40,19 @@ SECTION_PATHS: Mapping[str, tuple[str, ...]] = {
     "acpi": ("sys/firmware/acpi",),
     "pci": ("sys/bus/pci",),
     "usb": ("sys/bus/usb", "sys/class/tty"),
-    "block": ("sys/class/block", "sys/fs"),
+    "block": ("sys/class/block", "sys/fs/ext4", "sys/fs/xfs", "sys/fs/f2fs", "sys/fs/erofs", "sys/fs/btrfs"),
     "mounts": ("proc/self/mountinfo", "proc/swaps"),
     "net": ("sys/class/net", "proc/net"),
     "modules": ("proc/modules", "sys/module", "etc/modprobe.d", "lib/modprobe.d", "commands/vfio-modules"),
-    "devices": ("dev",),
+    "devices": ("dev/kvm", "dev/vfio"),
     "log": ("commands/dmesg",),
     "qemu": ("commands/qemu",),
     "tools": ("commands/tools",),
 }
 """What each section of the probe asks for: names, and folders with all that is below them."""
+
+SELF = ".self"
+"""In a tree, the file that holds what belongs to its folder itself: a list, or where a link leads."""
 
 _SYSFS = "sys/"
 _REAL_DEVICES = "sys/devices"
@@ -169,5 +174,16 @@ class Capture:
 
 
 def covers(paths: Iterable[str], name: str) -> bool:
-    """Return whether one of the paths is ``name`` or a folder above it."""
-    return any(name == path or name.startswith(path + "/") for path in paths)
+    """Return whether one of the paths is ``name`` or a folder above it; ``folder/*`` is a folder and its entries alone."""
+    return any(_covers(path, name) for path in paths)
+
+
+def is_plain(name: str) -> bool:
+    """Return whether a name can be a file in a tree: relative, printable, and every part of it a name."""
+    return name.isprintable() and name == name.strip() and not {"", ".", "..", SELF} & set(name.split("/"))
+
+
+def _covers(path: str, name: str) -> bool:
+    if path.endswith("/*"):
+        return path[:-2] in {name, posixpath.dirname(name)}
+    return name == path or name.startswith(path + "/")

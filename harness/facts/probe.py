@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
 
-from harness.core.capture import SECTION_FOLDER, SECTION_PATHS, Capture, Item, Status
+from harness.core.capture import SECTION_FOLDER, SECTION_PATHS, Capture, Item, Status, is_plain
 from harness.core.errors import BenchError
 from harness.transport.protocol import Transport, check
 
@@ -51,10 +51,11 @@ def parse_probe(output: bytes) -> Capture:
     position: int | None = start.start()
     while position is not None:
         printed = _parse_item(output, position)
-        items[printed.name] = printed.item
+        if is_plain(printed.name):
+            items[printed.name] = printed.item
         following = _HEADER.search(output, printed.end)
         position = following.start() if following else None
-    taken = items.pop("taken", Item(Status.ABSENT)).text
+    taken = " ".join(items.pop("taken", Item(Status.ABSENT)).text.split())
     announced = items.pop("sections", Item(Status.ABSENT)).text.split()
     items.pop("end", None)
     return Capture(_with_missing_sections(items, announced), taken, _scope(announced))
