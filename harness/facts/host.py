@@ -17,7 +17,7 @@ from harness.facts.log import KernelLog, read_log
 from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_tools, read_vfio
 from harness.facts.names import read_pci_names
 from harness.facts.network import NetworkInterface, read_network
-from harness.facts.pci import PciDevice, read_pci
+from harness.facts.pci import PciDevice, find_pci_disagreements, read_pci
 from harness.facts.storage import Disk, read_disks
 from harness.facts.sysfs import timed_out
 from harness.facts.usb import UsbBus, UsbDevice, read_usb, read_usb_tree
@@ -106,6 +106,7 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         vfio=read_vfio(capture),
         qemu_version=read_qemu_version(capture),
         log=log,
+        disagreements=(*find_pci_disagreements(capture),),
         gaps=_read_gaps(capture),
         tools=read_tools(capture),
         unread=_read_unread(capture),

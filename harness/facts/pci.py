@@ -1,4 +1,4 @@
-"""PCI functions, as sysfs shows them."""
+"""PCI functions: as sysfs shows them, else as lspci's texts tell of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import msgspec
 
 from harness.core.capture import Capture, Status
 from harness.core.pci import XHCI_CLASS, PciAddress, PciId
-from harness.facts.sysfs import exists, read_link_name, read_names, read_number, read_path
+from harness.facts.disagreement import Disagreement
+from harness.facts.lspci import parse_lspci
+from harness.facts.lspci_mm import parse_lspci_mm
+from harness.facts.lspci_tree import parse_lspci_tree
+from harness.facts.sysfs import exists, read_link_name, read_names, read_number, read_path, timed_out
+from harness.facts.told import Told, fill, interface_of, join_outputs
 
 _FOLDER = "sys/bus/pci/devices"
+_SLOTS = "sys/bus/pci/slots"
+_COMMANDS = ("commands/lspci", "commands/lspci-mm", "commands/lspci-tree")
 _PCI_BRIDGE = 0x0604
 _HOST_BRIDGE = 0x0600
 _USB = 0x0C03
@@ -24,7 +31,9 @@ class PciDevice(msgspec.Struct, frozen=True):
     ``path`` is the real path in sysfs, which names the bridges above; ``driver_override`` is None when none is set.
     ``interrupts`` is ``msix``, ``msi``, ``intx`` or empty (unknown): in use now. ``slot`` is the physical one, if known.
     ``source`` is ``sysfs``, or the capture's item that told of a function which sysfs did not show (``commands/lspci``).
-    ``class_known`` is off where no class was told, ``prog_if_known`` where a text gave the class without its last byte.
+    ``class_known`` is off where no class was told, ``prog_if_known`` where a text gave the class without its last byte;
+    ``driver_known`` is off where a function is without driver only because nothing shows drivers. ``label`` is the firmware's own
+    name for what is built in. ``flr`` is what the capabilities say of a function level reset, None where no text shows them.
     """
 
     address: str
@@ -50,6 +59,9 @@ class PciDevice(msgspec.Struct, frozen=True):
     source: str = "sysfs"
     class_known: bool = True
     prog_if_known: bool = True
+    driver_known: bool = True
+    label: str = ""
+    flr: bool | None = None
 
     @property
     def pci_address(self) -> PciAddress:
@@ -84,36 +96,190 @@ class PciDevice(msgspec.Struct, frozen=True):
         return kind == _PCI_BRIDGE or (kind == _HOST_BRIDGE and self.driver is None)
 
 
-def read_pci(capture: Capture, names: Mapping[str, str]) -> tuple[PciDevice, ...]:
-    """Read every function, by address; ``names`` gives the names of ids."""
-    found = [address for address in read_names(capture, _FOLDER) if _is_address(address)]
-    return tuple(_read_device(capture, address, names) for address in sorted(found, key=PciAddress.parse))
+def read_pci(capture: Capture, names: Mapping[str, str], groups: Mapping[str, str] | None = None) -> tuple[PciDevice, ...]:
+    """Read every function, by address. What sysfs shows is right; what it does not show is taken from lspci's texts.
+
+    ``names`` gives the names of ids, ``groups`` the group of an address of which neither sysfs nor lspci tells one.
+    """
+    shown = _read_shown(capture)
+    sources = _read_told(capture)
+    drivers_shown = any(device.driver is not None for device in shown.values())
+    found = []
+    for address in sorted({*shown, *(address for told in sources.values() for address in told)}, key=PciAddress.parse):
+        fitting = [(command, told[address]) for command, told in sources.items() if address in told]
+        device = shown.get(address) or _unshown(address, fitting[0][0])
+        told = Told(address)
+        for _, more in fitting:
+            told = fill(told, more)
+        found.append(_complete(capture, device, told, names, groups or {}, drivers_shown=drivers_shown))
+    return tuple(found)
 
 
-def _read_device(capture: Capture, address: str, names: Mapping[str, str]) -> PciDevice:
+def find_pci_disagreements(capture: Capture) -> tuple[Disagreement, ...]:
+    """Return what lspci's texts say differently from sysfs of id, class, driver, group and revision; names are never compared."""
+    shown = _read_shown(capture)
+    drivers_shown = any(device.driver is not None for device in shown.values())
+    return tuple(
+        Disagreement(address, what, sysfs, said, command)
+        for command, functions in _read_told(capture).items()
+        for address, told in functions.items()
+        if address in shown
+        for what, sysfs, said in _compare(capture, shown[address], told, drivers_shown=drivers_shown)
+        if sysfs and said and sysfs != said
+    )
+
+
+def _compare(capture: Capture, device: PciDevice, told: Told, *, drivers_shown: bool) -> list[tuple[str, str, str]]:
+    """Return attribute, what sysfs shows and what the text says; empty where one of them does not tell."""
+    kind = "" if told.kind is None else f"{told.kind:04x}" + ("" if told.prog_if is None else f"{told.prog_if:02x}")
+    driver = "" if told.driver is None or not drivers_shown or not device.driver_known else told.driver or "none"
+    revision = read_number(capture, f"{_FOLDER}/{device.address}/revision")
+    return [
+        ("id", device.id, told.id),
+        ("class", device.class_text[: len(kind)] if device.class_known else "", kind),
+        ("driver", device.driver or "none", driver),
+        ("group", device.group or "", told.group or ""),
+        ("revision", "" if revision is None else f"{revision:02x}", "" if told.revision is None else f"{told.revision:02x}"),
+    ]
+
+
+def _read_told(capture: Capture) -> dict[str, dict[str, Told]]:
+    """Return what each command's text tells, by address. Whatever an item is named, its text may hold a list and a tree."""
+    sources = {}
+    for command in _COMMANDS:
+        text = capture.text(command)
+        if text is not None:
+            parsers = (parse_lspci, parse_lspci_mm, parse_lspci_tree)
+            found = join_outputs({told.address: told for told in parse(text)} for parse in parsers)
+            sources[command] = {told.address: told for told in found}
+    return sources
+
+
+def _unshown(address: str, source: str) -> PciDevice:
+    path = f"/{_FOLDER}/{address}"
+    return PciDevice(address, path=path, source=source, class_known=False, prog_if_known=False, driver_known=False)
+
+
+def _complete(
+    capture: Capture,
+    device: PciDevice,
+    told: Told,
+    names: Mapping[str, str],
+    groups: Mapping[str, str],
+    *,
+    drivers_shown: bool,
+) -> PciDevice:
+    """Return a function with what sysfs does not show of it from the texts."""
+    folder = f"{_FOLDER}/{device.address}"
+    alike = ("id", "subsystem", "group", "numa_node", "interrupts", "slot", "label", "flr")
+    links = ("link_speed", "link_width", "max_link_speed", "max_link_width")
+    changes: dict[str, object] = {
+        name: getattr(told, name) for name in (*alike, *links) if getattr(device, name) in {None, ""} and getattr(told, name)
+    }
+    if read_number(capture, f"{folder}/revision") is None:
+        changes["revision"] = told.revision or 0
+    if not device.class_known and told.kind is not None:
+        changes |= {"class_code": told.kind << 8 | (told.prog_if or 0), "class_known": True}
+        changes["prog_if_known"] = told.prog_if is not None
+    if not drivers_shown and told.driver is not None:
+        module = told.modules[0] if told.driver and len(told.modules) == 1 else None
+        changes |= {"driver": told.driver or None, "driver_known": True, "module": module}
+    if device.path == f"/{folder}" and told.path:
+        changes["path"] = told.path
+    found = msgspec.structs.replace(device, **changes)
+    return msgspec.structs.replace(
+        found,
+        name=names.get(found.id) or told.name or names.get(found.id[:4], ""),
+        group=found.group or groups.get(found.address),
+        **_settle_interface(found),
+    )
+
+
+def _settle_interface(device: PciDevice) -> dict[str, object]:
+    """Return the programming interface of a USB controller of which only the driver tells it."""
+    interface = interface_of(device.driver) if device.is_usb and not device.prog_if_known else None
+    return {} if interface is None else {"class_code": device.class_code & ~0xFF | interface, "prog_if_known": True}
+
+
+def _read_shown(capture: Capture) -> dict[str, PciDevice]:
+    """Return what sysfs shows, by address, without names of ids."""
+    addresses = [address for address in read_names(capture, _FOLDER) if _is_address(address)]
+    devices = {address: _read_device(capture, address) for address in addresses}
+    slots = _read_slots(capture)
+    messages = _read_messages(capture)
+    late = timed_out(capture, "pci")
+    drivers_shown = any(device.driver is not None for device in devices.values())
+    for address, device in devices.items():
+        link = capture.get(f"{_FOLDER}/{address}/driver").status
+        known = device.driver is not None or (drivers_shown and link is Status.ABSENT and not late)
+        devices[address] = msgspec.structs.replace(
+            device,
+            slot=slots.get(address.rpartition(".")[0], ""),
+            interrupts=_interrupts(capture, device, messages),
+            driver_known=known,
+        )
+    return devices
+
+
+def _read_device(capture: Capture, address: str) -> PciDevice:
     folder = f"{_FOLDER}/{address}"
-    pair = _pair(capture, f"{folder}/vendor", f"{folder}/device")
     override = capture.text(f"{folder}/driver_override")
     node = read_number(capture, f"{folder}/numa_node")
     methods = capture.get(f"{folder}/reset_method")
+    kind = read_number(capture, f"{folder}/class")
     return PciDevice(
         address=address,
-        id=pair,
+        id=_pair(capture, f"{folder}/vendor", f"{folder}/device"),
         subsystem=_pair(capture, f"{folder}/subsystem_vendor", f"{folder}/subsystem_device"),
-        class_code=read_number(capture, f"{folder}/class") or 0,
+        class_code=kind or 0,
         revision=read_number(capture, f"{folder}/revision") or 0,
-        name=names.get(pair) or names.get(pair[:4], ""),
         driver=read_link_name(capture, f"{folder}/driver"),
         module=read_link_name(capture, f"{folder}/driver/module"),
         driver_override=None if override in {None, "", "(null)"} else override,
         group=read_link_name(capture, f"{folder}/iommu_group"),
         reset_methods=tuple(methods.text.split()) if methods.status is Status.READ else None,
         resettable=exists(capture.get(f"{folder}/reset")),
-        link_speed=capture.text(f"{folder}/current_link_speed") or "",
-        link_width=capture.text(f"{folder}/current_link_width") or "",
+        link_speed=_known(capture, f"{folder}/current_link_speed"),
+        link_width=_known(capture, f"{folder}/current_link_width"),
+        max_link_speed=_known(capture, f"{folder}/max_link_speed"),
+        max_link_width=_known(capture, f"{folder}/max_link_width"),
         numa_node=None if node is None or node < 0 else node,
         path=read_path(capture, folder) or f"/{folder}",
+        class_known=kind is not None,
+        prog_if_known=kind is not None,
+        label=capture.text(f"{folder}/label") or "",
     )
+
+
+def _known(capture: Capture, name: str) -> str:
+    """Return an attribute of a link, empty for what the kernel writes where there is none: ``Unknown``, 0 or 255 lanes."""
+    text = capture.text(name) or ""
+    return "" if text in {"0", "255"} or text.startswith("Unknown") else text
+
+
+def _read_slots(capture: Capture) -> dict[str, str]:
+    """Return the name of the physical slot by the address without function: ``0000:05:00``."""
+    return {address: slot for slot in capture.children(_SLOTS) if (address := capture.text(f"{_SLOTS}/{slot}/address"))}
+
+
+def _read_messages(capture: Capture) -> dict[str, set[str]]:
+    """Return the kinds of message interrupts by address (``msix``), for each function whose ``msi_irqs`` was listed."""
+    found: dict[str, set[str]] = {}
+    for name, item in capture.items.items():
+        if name.startswith(_FOLDER) and "/msi_irqs" in name and item.status is Status.READ:
+            address, _, rest = name[len(_FOLDER) + 1 :].partition("/")
+            kinds = found.setdefault(address, set())
+            kinds |= {item.text} & {"msi", "msix"} if rest != "msi_irqs" else set(item.text.split()) and {"?"}
+    return found
+
+
+def _interrupts(capture: Capture, device: PciDevice, messages: Mapping[str, set[str]]) -> str:
+    """Return what interrupts a function uses: a pin only where the capture shows who else uses messages (Linux 3.2 and later)."""
+    kinds = messages.get(device.address, set())
+    if kinds:
+        return next((kind for kind in ("msix", "msi") if kind in kinds), "")
+    irq = read_number(capture, f"{_FOLDER}/{device.address}/irq") or 0
+    return "intx" if messages and irq > 0 and device.driver is not None else ""
 
 
 def _pair(capture: Capture, vendor: str, device: str) -> str:
