@@ -21,7 +21,7 @@ _USB = re.compile(
 _NAME_ENDS = re.compile(r" \((?:r|re|rev.*)?$")  # the index cuts names, in the midst of (rev 10) too
 
 GROUPS_IN_FLAGS = {"lspci/lspci-v-a78def5d-p1.txt": 30, "lspci/lspci-v-9b925dc9-p1.txt": 22}
-"""Texts of lspci -v, which has the group at the end of the line Flags: the index counted lines ``IOMMU group:``, of -vv, alone."""
+"""Texts of lspci -v, which has the group at the end of the line Flags: the index counted the lines ``IOMMU group:`` of -vv."""
 
 ROOTS = {"lspci/lspci-t-3c5633be-p1.txt": 4}
 """A tree of four roots, each drawn with its domain; the index counted its lines that are indented."""

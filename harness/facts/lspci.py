@@ -25,19 +25,19 @@ _REVISION = re.compile(r"\(rev ([0-9a-f]{2})\)", re.IGNORECASE)
 _PROG_IF = re.compile(r"\(prog-if ([0-9a-f]{2})(?![0-9a-f])", re.IGNORECASE)
 _NAME_ENDS = re.compile(r"\s*\((?:rev [0-9a-f]{2}\)|prog-if\b)", re.IGNORECASE)
 _KEY = re.compile(
-    r"^(?:[A-Z][\w/ .-]{0,40}:|!!!|<access|\[virtual|Memory (?:at|behind|window)|I/O (?:ports|behind|window)|Expansion ROM"
-    r"|BIST |16-bit|Prefetchable)"
+    r"^(?:[A-Z][\w/ .-]{0,40}:|[0-9a-f]{2,3}: |pcilib:|lspci:|!!!|<access|\[virtual|Memory (?:at|behind|window)"
+    r"|I/O (?:ports|behind|window)|Expansion ROM|BIST |16-bit|Prefetchable)"
 )
 _WRAPPED_AT = 55  # no mail client breaks shorter lines
 
-_SPEED = re.compile(r"Speed (\d+(?:\.\d+)?) ?G[bT]/s")
-_WIDTH = re.compile(r"Width x(\d+)")
+_SPEED = re.compile(r"Speed (\d{1,4}(?:\.\d{1,3})?) ?G[bT]/s")
+_WIDTH = re.compile(r"Width x(\d{1,3})\b")
 _FLR = re.compile(r"\bFLReset([+-])|^AFCap:.*\bFLR([+-])")
 _MSIX = re.compile(r"\bMSI-X: .*?Enable([+-])")
 _MSI = re.compile(r"\b(?:MSI|Message Signalled Interrupts): .*?Enable([+-])")
-_IRQ = re.compile(r"\bIRQ (\d+)\b")
+_IRQ = re.compile(r"\bIRQ (\d{1,9})\b")
 _GROUP = re.compile(r"\bIOMMU group:? (\w+)\b")
-_NODE = re.compile(r"\bNUMA node:? (\d+)\b")
+_NODE = re.compile(r"\bNUMA node:? (\d{1,9})\b")
 _BUSES = re.compile(r"\bsecondary=([0-9a-f]{2})\b", re.IGNORECASE)
 
 
@@ -53,6 +53,7 @@ class _Record:
     messages: dict[str, bool] = field(default_factory=dict)
     irq: int = 0
     pin_off: bool = False
+    flags: str = ""
     secondary: int | None = None
 
 
@@ -108,6 +109,9 @@ def _read_line(record: _Record, line: str) -> None:
     key, _, value = line.partition(":")
     value = value.strip()
     record.detailed = True
+    if record.flags and not _KEY.match(line):  # Flags: is long, and a mail client may have broken it
+        _read_flags(record, f"{record.flags} {line}")
+    record.flags = line if key == "Flags" else ""
     match key:
         case "DeviceName" | "Physical Slot":
             record.told["label" if key == "DeviceName" else "slot"] = value

@@ -84,7 +84,7 @@ def _tell(address: str, words: Words, classes: Mapping[str, int]) -> Told:
         driver=first.get("Driver"),
         modules=tuple(words.get("Module", ())),
         group=first.get("IOMMUGroup") or None,
-        numa_node=int(node) if node.isdecimal() and node.isascii() else None,
+        numa_node=int(node) if re.fullmatch(r"[0-9]{1,9}", node) else None,
         slot=first.get("PhySlot", ""),
     )
     # A function that does not answer any more reads as ones.

@@ -19,6 +19,7 @@ _TOKEN = re.compile(
     r"|(?P<device>[01][0-9a-f])\.(?P<function>[0-7])",
     re.IGNORECASE,
 )
+_SHIFTED = 2
 _DASHES = re.compile(r"-+")
 _NAME = re.compile(r"\s+(\w.*)$")
 _ID = re.compile(r"(?:^(?:Device )?|\[)([0-9a-f]{4}:[0-9a-f]{4})\]?$", re.IGNORECASE)
@@ -61,14 +62,17 @@ class _Tree:
     forks: list[_Fork] = field(default_factory=list)
     found: dict[str, Told] = field(default_factory=dict)
 
-    def find_fork(self, column: int, last: bool, token: re.Match[str]) -> _Fork | None:  # noqa: FBT001 (what the line begins with)
+    def find_fork(self, indent: str, last: bool, token: re.Match[str]) -> _Fork | None:  # noqa: FBT001 (what the line begins with)
         """Return the list that a line goes on with, and end those inside it; with its last node it ends itself."""
         fitting = [fork for fork in self.forks if fork.takes(token)]
-        fork = next((fork for fork in fitting if fork.column == column), fitting[-1] if fitting else None)
-        if fork is not None:
-            at = next(index for index, other in enumerate(self.forks) if other is fork)
-            del self.forks[at if last else at + 1 :]
-            fork.last = _function(token) if token["device"] else fork.last
+        if "  " in indent:  # as it was drawn, but for what was put before the first line, or before the others
+            fitting = [fork for fork in fitting if abs(fork.column - len(indent)) <= _SHIFTED]
+        if not fitting:
+            return None
+        fork = next((fork for fork in fitting if fork.column == len(indent)), fitting[-1])
+        at = next(index for index, other in enumerate(self.forks) if other is fork)
+        del self.forks[at if last else at + 1 :]
+        fork.last = _function(token) if token["device"] else fork.last
         return fork
 
 
@@ -79,7 +83,7 @@ def parse_lspci_tree(text: str) -> tuple[Told, ...]:
 
 def _read_trees(text: str) -> Iterator[dict[str, Told]]:
     tree = _Tree()
-    for raw in text.splitlines():
+    for raw in text.expandtabs().splitlines():
         line = _Line(raw, raw.translate(_AS_DRAWN))
         indent = _INDENT.match(line.drawn)
         start = indent.end() if indent else 0
@@ -100,7 +104,7 @@ def _continue(tree: _Tree, line: _Line, start: int) -> None:
     token = _TOKEN.match(line.drawn, dashes.end()) if dashes else None
     if token is None or not (token["domain"] or token["device"]):
         return
-    fork = tree.find_fork(start, line.drawn[start] == "\\", token)
+    fork = tree.find_fork(line.drawn[:start], line.drawn[start] == "\\", token)
     if fork is not None:
         _read_nodes(tree, line, token.start(), fork.bus, fork.path)
 

@@ -22,6 +22,7 @@ _PCI_BRIDGE = 0x0604
 _HOST_BRIDGE = 0x0600
 _USB = 0x0C03
 _LARGEST_ID = 0xFFFF
+_LARGEST_CLASS = 0xFFFFFF
 
 
 class PciDevice(msgspec.Struct, frozen=True):
@@ -227,6 +228,7 @@ def _read_device(capture: Capture, address: str) -> PciDevice:
     node = read_number(capture, f"{folder}/numa_node")
     methods = capture.get(f"{folder}/reset_method")
     kind = read_number(capture, f"{folder}/class")
+    kind = kind if kind is not None and 0 <= kind <= _LARGEST_CLASS else None
     return PciDevice(
         address=address,
         id=_pair(capture, f"{folder}/vendor", f"{folder}/device"),

@@ -58,7 +58,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def find_address(text: str) -> str:
-    """Return an address as sysfs spells it, empty for anything else; a domain may be short, as people write it (``ff:02:05.0``)."""
+    """Return an address as sysfs spells it, empty for anything else; its domain may be short (``ff:02:05.0``)."""
     domain, colon, rest = text.strip().rpartition(":")[0].rpartition(":")
     full = f"{domain.zfill(4)}:{rest}:{text.strip().rpartition(':')[2]}" if colon else text
     try:
