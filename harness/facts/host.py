@@ -20,7 +20,7 @@ from harness.facts.network import NetworkInterface, read_network
 from harness.facts.pci import PciDevice, find_pci_disagreements, read_pci
 from harness.facts.storage import Disk, read_disks
 from harness.facts.sysfs import timed_out
-from harness.facts.usb import UsbBus, UsbDevice, read_usb, read_usb_tree
+from harness.facts.usb import UsbBus, UsbDevice, find_usb_disagreements, read_usb, read_usb_tree
 
 MOUNTS, SWAPS, ROUTES, GROUPS = "/proc/self/mountinfo", "/proc/swaps", "/proc/net/route", "/sys/kernel/iommu_groups"
 LISTS = (MOUNTS, SWAPS, ROUTES, GROUPS)
@@ -106,7 +106,7 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         vfio=read_vfio(capture),
         qemu_version=read_qemu_version(capture),
         log=log,
-        disagreements=(*find_pci_disagreements(capture),),
+        disagreements=(*find_pci_disagreements(capture), *find_usb_disagreements(capture)),
         gaps=_read_gaps(capture),
         tools=read_tools(capture),
         unread=_read_unread(capture),

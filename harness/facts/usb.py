@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from harness.core.capture import Capture
-from harness.facts.sysfs import pci_addresses_on, read_link_name, read_names, read_number, read_path
+from harness.facts.sysfs import pci_addresses_on, read_path
+from harness.facts.usb_bus import UsbBus, UsbInterface, UsbNode, storage_on, tree_of
+from harness.facts.usb_tree import FOLDER, find_usb_disagreements, port_order, read_usb_tree
 
-_FOLDER = "sys/bus/usb/devices"
-_DEVICE = re.compile(r"^\d+-\d+(\.\d+)*$")
-_HUB, _KEYBOARD = "09", "030101"
+__all__ = [
+    "UsbBus",
+    "UsbDevice",
+    "UsbInterface",
+    "UsbNode",
+    "find_usb_disagreements",
+    "read_usb",
+    "read_usb_tree",
+    "storage_on",
+    "tree_of",
+]
+
+_HUB, _KEYBOARD, _HUMAN_INTERFACE = "09", "030101", "03"
 
 
 class UsbDevice(msgspec.Struct, frozen=True):
     """One device: ``name`` is ``2-1``, ``port`` ``1`` or ``1.4``, ``id`` ``46f4:0001``; interface classes are ``080650``.
 
-    (Class, subclass and protocol.) ``pci_address`` is the controller it hangs on, empty if that is no PCI function.
-    Its strings are whatever the device says.
+    (Class, subclass and protocol; the class alone, ``08``, where a text told no more.) ``pci_address`` is the controller it hangs
+    on, empty if that is no PCI function or not known. A device whose port no text told is named like its node in /dev/bus/usb,
+    ``002/005``, with bus 0 if not even that is known. Its strings are whatever the device says.
     """
 
     name: str
@@ -46,93 +57,39 @@ class UsbDevice(msgspec.Struct, frozen=True):
         """Return whether one of its interfaces is a boot keyboard's."""
         return _KEYBOARD in self.interface_classes
 
-
-class UsbInterface(msgspec.Struct, frozen=True):
-    """One interface of a device: ``kind`` is its class in words (``Mass Storage``), ``driver`` is empty without one."""
-
-    number: int
-    kind: str = ""
-    driver: str = ""
-    storage: bool = False
-
-
-class UsbNode(msgspec.Struct, frozen=True):
-    """One device below a root hub: ``port`` is the way from the root hub (``1.4``), ``speed_mbit`` what was negotiated."""
-
-    device_number: int
-    port: str
-    speed_mbit: int
-    id: str = ""
-    name: str = ""
-    interfaces: tuple[UsbInterface, ...] = ()
-
     @property
-    def is_storage(self) -> bool:
-        """Return whether one of its interfaces is mass storage."""
-        return any(interface.storage for interface in self.interfaces)
-
-
-class UsbBus(msgspec.Struct, frozen=True):
-    """One root hub with its devices: ``driver`` is the host controller's (``xhci_hcd``), ``ports`` how many it has."""
-
-    number: int
-    driver: str = ""
-    ports: int = 0
-    speed_mbit: int = 0
-    pci_address: str = ""
-    devices: tuple[UsbNode, ...] = ()
-
-
-def read_usb_tree(capture: Capture) -> tuple[UsbBus, ...]:
-    """Read every bus with what hangs on it, by number."""
-    del capture
-    return ()
+    def may_be_keyboard(self) -> bool:
+        """Return whether it is a keyboard, or a human interface device of which no text told the kind."""
+        return self.is_keyboard or _HUMAN_INTERFACE in self.interface_classes
 
 
 def read_usb(capture: Capture) -> tuple[UsbDevice, ...]:
-    """Read every device, by name."""
-    names = read_names(capture, _FOLDER)
-    return tuple(_read_device(capture, name, names) for name in sorted(filter(_DEVICE.match, names), key=_by_port))
-
-
-def _read_device(capture: Capture, name: str, names: tuple[str, ...]) -> UsbDevice:
-    folder = f"{_FOLDER}/{name}"
-    interfaces = [other for other in names if other.startswith(f"{name}:")]
-    drivers = [read_link_name(capture, f"{_FOLDER}/{interface}/driver") for interface in interfaces]
-    path = read_path(capture, folder) or ""
-    return UsbDevice(
-        name=name,
-        bus=read_number(capture, f"{folder}/busnum") or 0,
-        device_number=read_number(capture, f"{folder}/devnum") or 0,
-        port=name.partition("-")[2],
-        id=_id(capture, folder),
-        serial=capture.text(f"{folder}/serial") or "",
-        product=capture.text(f"{folder}/product") or "",
-        manufacturer=capture.text(f"{folder}/manufacturer") or "",
-        speed_mbit=_speed(capture.text(f"{folder}/speed")),
-        usb_version=capture.text(f"{folder}/version") or "",
-        drivers=tuple(dict.fromkeys(filter(None, drivers))),
-        interface_classes=tuple(dict.fromkeys(filter(None, (_interface_class(capture, other) for other in interfaces)))),
-        pci_address=next(reversed(pci_addresses_on(path)), ""),
-        path=path,
+    """Read every device, by bus and port: from sysfs, and from the texts of lsusb where sysfs does not tell."""
+    return tuple(
+        _make_device(capture, bus, node)
+        for bus in read_usb_tree(capture)
+        for node in sorted(bus.devices, key=lambda node: (port_order(node.port), node.device_number))
     )
 
 
-def _id(capture: Capture, folder: str) -> str:
-    pair = [capture.text(f"{folder}/{attribute}") or "" for attribute in ("idVendor", "idProduct")]
-    return ":".join(pair) if all(pair) else ""
-
-
-def _interface_class(capture: Capture, interface: str) -> str:
-    parts = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
-    return "".join(capture.text(f"{_FOLDER}/{interface}/{part}") or "" for part in parts)
-
-
-def _speed(text: str | None) -> int:
-    """Return the speed in Mbit/s; low speed, which sysfs writes as 1.5, counts as 1."""
-    match = re.match(r"\d+", text or "")
-    return int(match[0]) if match else 0
-
-
-def _by_port(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.split(r"[-.]", name))
+def _make_device(capture: Capture, bus: UsbBus, node: UsbNode) -> UsbDevice:
+    name = f"{bus.number}-{node.port}" if bus.number and node.port else f"{bus.number:03}/{node.device_number:03}"
+    folder = f"{FOLDER}/{name}"
+    path = read_path(capture, folder) or ""
+    strings = {part: capture.text(f"{folder}/{part}") or "" for part in ("serial", "product", "manufacturer", "version")}
+    return UsbDevice(
+        name=name,
+        bus=bus.number,
+        device_number=node.device_number,
+        port=node.port,
+        id=node.id,
+        serial=strings["serial"],
+        product=strings["product"] or ("" if strings["manufacturer"] else node.name),
+        manufacturer=strings["manufacturer"],
+        speed_mbit=node.speed_mbit,
+        usb_version=strings["version"],
+        drivers=node.drivers,
+        interface_classes=tuple(dict.fromkeys(interface.code for interface in node.interfaces if interface.code)),
+        pci_address=next(reversed(pci_addresses_on(path)), bus.pci_address),
+        path=path,
+    )
