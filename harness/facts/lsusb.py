@@ -27,7 +27,7 @@ _SPEED = (
     r"(?P<speed>[0-9.]{1,7}|[Uu]nknown|)M(?:/(?:x(?P<lanes>[0-9]{1,2})|Tx(?P<tx>[0-9]{1,2})\+Rx(?P<rx>[0-9]{1,2})))?(?![\w./])"
 )
 _ROOT = re.compile(
-    r"/: *Bus *(?P<bus>[0-9]{1,3})\.Port *[0-9]{1,3}: *Dev *(?P<device>[0-9]{1,3}), *Class=.{0,80}?, *"
+    r"(?:/: *)?\bBus *(?P<bus>[0-9]{1,3})\.Port *[0-9]{1,3}: *Dev *(?P<device>[0-9]{1,3}), *Class=.{0,80}?, *"
     r"Driver=(?P<driver>.{0,80}?)(?:/(?P<ports>[0-9]{1,3})p)?, *" + _SPEED
 )
 # Without interface: usbutils 016 and later, for a device that has none.
@@ -36,8 +36,9 @@ _DEVICE = re.compile(
     r"(?:If *(?P<number>[0-9]{1,3}), *Class=(?P<kind>.{0,80}?), *Driver=(?P<driver>.{0,80}?)(?:/(?P<ports>[0-9]{1,3})p)?, *)?"
     + _SPEED
 )
-_BEGINS = re.compile(r"/: *Bus *[0-9]|\|_{1,2} *Port *[0-9]")
-_ID = re.compile(r"[\s>|]*ID ([0-9a-fA-F]{4}:[0-9a-fA-F]{4})(?![0-9a-fA-F])(.*)")
+_BEGINS = re.compile(r"(?:/: *)?\bBus *[0-9]{1,3}\.Port|\|_{1,2} *Port *[0-9]")
+_IN_ONE_LINE = re.compile(r"(?<=[\w.)\]]) +(?=/: *Bus *[0-9]|\|_{1,2} *Port *[0-9])")
+_ID = re.compile(r"\W*ID ([0-9a-fA-F]{4}:[0-9a-fA-F]{4})(?![0-9a-fA-F])(.*)")
 _PLACE = re.compile(
     r"/sys/bus/usb/devices/(?:usb[0-9]+|[0-9]{1,3}-([0-9]{1,3}(?:\.[0-9]{1,3})*)) +/dev/bus/usb/([0-9]{3})/([0-9]{3})(?![0-9])"
 )
@@ -76,6 +77,11 @@ class _Device:
     name: str = ""
     interfaces: dict[int, UsbInterface] = field(default_factory=dict)
 
+    @property
+    def is_hub(self) -> bool:
+        """Return whether other devices may be below it."""
+        return self.freeze().is_hub
+
     def freeze(self) -> UsbNode:
         """Return the device as a value."""
         interfaces = tuple(self.interfaces[number] for number in sorted(self.interfaces))
@@ -90,7 +96,7 @@ class _Block:
     bus: int = 0
     column: int = 0
     devices: dict[int, _Device] = field(default_factory=dict)
-    above: list[tuple[int, str]] = field(default_factory=list)  # column and port of the hubs that the next line may be under
+    above: list[tuple[int, _Device]] = field(default_factory=list)  # column and device of the lines that this one may be under
     last: _Device | None = None
 
     @property
@@ -169,7 +175,7 @@ def _with_line(node: UsbNode, line: ListedDevice | None) -> UsbNode:
 
 
 def _lines(text: str) -> list[str]:
-    return text.replace("\xa0", " ").expandtabs().splitlines()
+    return _IN_ONE_LINE.sub("\n", text.replace("\xa0", " ").expandtabs()).splitlines()
 
 
 def _unfold(lines: Sequence[str]) -> Iterator[str]:
@@ -234,7 +240,7 @@ def _read_device(block: _Block, match: re.Match[str]) -> None:
     device = block.devices.get(number)
     if device is None:
         device = block.devices[number] = _Device(number, port, parse_speed(match["speed"]), _lanes(match))
-    block.above.append((match.start(), device.port))
+    block.above.append((match.start(), device))
     block.last = device
     if match["number"] is not None:
         device.ports = int(match["ports"] or device.ports)
@@ -247,17 +253,18 @@ def _find_port(block: _Block, column: int, port: str) -> str:
     """Return the way from the root hub by the indents, empty if they do not tell it.
 
     Without indents every line stands where the root hub's does: then only what comes before the first hub is surely on a port of
-    the root hub. A line that stands too far right has lost the hub above it.
+    the root hub. A line that stands further right than a hub's is on it; further right than another's, it has lost its hub.
     """
     while block.above and block.above[-1][0] >= column:
         block.above.pop()
+    own = str(int(port))
     if column - block.column < _LEAST_INDENT:
-        hub = any(device.ports or device.freeze().is_hub for device in block.devices.values())
-        return "" if hub or block.root is None else str(int(port))
-    nearest, way = block.above[-1] if block.above else (block.column, None)
-    if column - nearest > _MOST_INDENT or way == "":
-        return ""
-    return f"{way}.{int(port)}" if way else str(int(port))
+        certain = block.root is not None and not any(device.is_hub for device in block.devices.values())
+        return own if certain else ""
+    if not block.above:
+        return own if column - block.column <= _MOST_INDENT else ""
+    hub = block.above[-1][1]
+    return f"{hub.port}.{own}" if hub.is_hub and hub.port else ""
 
 
 def _place(block: _Block, match: re.Match[str]) -> None:
@@ -266,8 +273,6 @@ def _place(block: _Block, match: re.Match[str]) -> None:
         block.bus = int(match[2])
     if block.last is not None and match[1] and block.last.number == int(match[3]):
         block.last.port = match[1]
-        if block.above:
-            block.above[-1] = (block.above[-1][0], block.last.port)
 
 
 def _lanes(match: re.Match[str]) -> int:
