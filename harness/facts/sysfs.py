@@ -9,7 +9,7 @@ from harness.core.capture import Capture, Item, Status
 from harness.core.pci import PciAddress
 
 _PCI_ADDRESS = re.compile(r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
-_NUMBER = re.compile(r"^[+-]?(?:0[xX][0-9a-fA-F]{1,64}|[0-9]{1,64})$")  # int() refuses thousands of digits
+_NUMBER = re.compile(r"^[+-]?(?:0[xX][0-9a-fA-F]{1,16}|[0-9]{1,18})$")
 
 
 def parse_number(text: str | None) -> int | None:

@@ -130,7 +130,7 @@ def _read_interface(capture: Capture, folder: str, number: int) -> UsbInterface:
 
 
 def _read_lanes(capture: Capture, folder: str) -> int:
-    """Return the lanes of the slower direction; Linux tells them since 4.16."""
+    """Return the lanes of the slower direction, 1 where none are told: older kernels have no such files."""
     lanes = [parse_number(capture.text(f"{folder}/{attribute}")) for attribute in ("rx_lanes", "tx_lanes")]
     return max(1, min(count or 1 for count in lanes))
 
