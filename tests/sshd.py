@@ -9,15 +9,17 @@ import select
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import paramiko
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_SUCCEEDED
 
 from harness.transport.keys import KeyPair, make_key
+from harness.transport.sshconfig import SshTarget
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Sshd:
     port: int = 0
     connections: list[paramiko.Transport] = field(default_factory=list)
     without_status: bool = False  # as if a signal had ended every command
+    forwarding: bool = False  # as AllowTcpForwarding
     answering: threading.Event = field(default_factory=threading.Event)  # while it is not set, no command is answered
 
     def __post_init__(self) -> None:
@@ -61,6 +64,12 @@ def serving() -> Iterator[Sshd]:
         yield server
 
 
+def target_of(server: Sshd, identity: Path | None, **changes: Any) -> SshTarget:
+    """Return the server as a target, with its pinned key and without any agent, unless told otherwise."""
+    key = server.host_key_line
+    return replace(SshTarget("127.0.0.1", port=server.port, identity=identity, host_key=key, agent=""), **changes)
+
+
 def _accept(listener: socket.socket, server: Sshd) -> None:
     with suppress(OSError):
         while True:
@@ -85,13 +94,33 @@ class _Server(paramiko.ServerInterface):
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return OPEN_SUCCEEDED
 
-    def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: Any) -> int:
-        return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+    def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: tuple[str, int]) -> int:
+        if not self._server.forwarding:
+            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        threading.Thread(target=_forward, args=(self._server, chanid, destination), daemon=True).start()
+        return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self._server.answering.wait(30)
         threading.Thread(target=_execute, args=(channel, command.decode(), self._server), daemon=True).start()
         return True
+
+
+def _forward(server: Sshd, chanid: int, destination: tuple[str, int]) -> None:
+    """Join a direct-tcpip channel with its destination; the channel is told of when it has been opened."""
+    channel = next(found for found in iter(server.connections[-1].accept, None) if found.get_id() == chanid)
+    with suppress(OSError, EOFError), channel, socket.create_connection(destination) as peer:
+        back = threading.Thread(target=_copy, args=(peer.recv, channel.sendall), daemon=True)
+        back.start()
+        _copy(channel.recv, peer.sendall)
+        peer.shutdown(socket.SHUT_RDWR)
+        back.join()
+
+
+def _copy(receive: Callable[[int], bytes], send: Callable[[bytes], Any]) -> None:
+    with suppress(OSError, EOFError):
+        while data := receive(65536):
+            send(data)
 
 
 def _execute(channel: paramiko.Channel, command: str, server: Sshd) -> None:

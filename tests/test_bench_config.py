@@ -202,7 +202,7 @@ def test_bench_file_identity_is_relative_to_it(tmp_path: Path) -> None:
 
     assert host is not None
     assert host.identity == str(tmp_path / "rack.key")
-    assert (host.user, host.port) == ("root", 22)
+    assert (host.user, host.port) == ("root", None)
 
 
 def _document(values: dict[str, Any]) -> str:

@@ -23,8 +23,9 @@ from harness.core.errors import BenchError, HostLostError, UsageError
 from harness.transport.keys import make_key
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Result
-from harness.transport.ssh import SshTransport, open_tcp_ssh
-from tests.sshd import Sshd, serving
+from harness.transport.route import open_target
+from harness.transport.ssh import SshTransport
+from tests.sshd import Sshd, serving, target_of
 
 LOCAL = 'schema = 1\nname = "here"\nkind = "local"\n[controller]\nid = "1033:0194"\n'
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="the server here is this process, and a real bench must be root")
@@ -52,8 +53,7 @@ def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
 @pytest.fixture
 def host(sshd: Sshd, tmp_path: Path) -> Iterator[SshTransport]:
     """Connect to the server."""
-    key, limit = sshd.host_key_line, Deadline.after(20, "connecting")
-    with open_tcp_ssh("127.0.0.1", sshd.port, user="root", identity=tmp_path / "key", host_key=key, deadline=limit) as transport:
+    with open_target(target_of(sshd, tmp_path / "key"), Deadline.after(20, "connecting")) as transport:
         yield transport
 
 

@@ -14,8 +14,8 @@ from harness.core.errors import DeadlineError, HostLostError
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Transport
 from harness.transport.resident import ResidentTransport, resident
-from harness.transport.ssh import open_tcp_ssh
-from tests.sshd import Sshd, serving
+from harness.transport.route import open_target
+from tests.sshd import Sshd, serving, target_of
 
 OWN_SHELL = 'echo "$$"'
 
@@ -34,9 +34,7 @@ def host(sshd: Sshd, tmp_path: Path) -> Iterator[Transport]:
     identity.write_text(sshd.client_key.private, encoding="utf-8")
     limit = Deadline.after(20, "connecting")
     with (
-        open_tcp_ssh(
-            "127.0.0.1", sshd.port, user="root", identity=identity, host_key=sshd.host_key_line, deadline=limit
-        ) as below,
+        open_target(target_of(sshd, identity), limit) as below,
         resident(below) as transport,
     ):
         assert isinstance(transport, ResidentTransport)
@@ -132,9 +130,7 @@ def test_resident_ends_with_its_block(sshd: Sshd, tmp_path: Path) -> None:
     identity = tmp_path / "key"
     identity.write_text(sshd.client_key.private, encoding="utf-8")
     limit = Deadline.after(20, "connecting")
-    with open_tcp_ssh(
-        "127.0.0.1", sshd.port, user="root", identity=identity, host_key=sshd.host_key_line, deadline=limit
-    ) as below:
+    with open_target(target_of(sshd, identity), limit) as below:
         with resident(below) as transport:
             shell = Path("/proc") / transport.run(OWN_SHELL).text
             assert shell.exists()

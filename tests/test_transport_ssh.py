@@ -15,8 +15,10 @@ from harness.core.errors import BenchError, DeadlineError, HostLostError, UsageE
 from harness.transport.channels import KILLED
 from harness.transport.keys import make_key
 from harness.transport.protocol import check
-from harness.transport.ssh import SshTransport, open_tcp_ssh
-from tests.sshd import Sshd, serving
+from harness.transport.route import open_target
+from harness.transport.ssh import SshTransport
+from harness.transport.sshconfig import SshTarget
+from tests.sshd import Sshd, serving, target_of
 
 
 @pytest.fixture
@@ -34,13 +36,9 @@ def identity(sshd: Sshd, tmp_path: Path) -> Path:
     return path
 
 
-def opened(
-    sshd: Sshd, identity: Path | None, *, host_key: str | None = None, user: str = "root"
-) -> AbstractContextManager[SshTransport]:
+def opened(sshd: Sshd, identity: Path | None, **changes: Any) -> AbstractContextManager[SshTransport]:
     """Return a connection to the server, to be entered."""
-    key = sshd.host_key_line if host_key is None else host_key
-    limit = Deadline.after(20, "connecting")
-    return open_tcp_ssh("127.0.0.1", sshd.port, user=user, identity=identity, host_key=key, deadline=limit)
+    return open_target(target_of(sshd, identity, **changes), Deadline.after(20, "connecting"))
 
 
 @pytest.fixture
@@ -203,7 +201,7 @@ def test_ssh_other_host_key_is_refused(sshd: Sshd, identity: Path) -> None:
     """A host that presents another key than the pinned one is not spoken to, and both the key and the way out are told."""
     with (
         pytest.raises(HostLostError, match=r"presented another SSH host key .*SHA256:") as caught,
-        opened(sshd, identity, host_key=make_key().public),
+        opened(sshd, identity, host_key=make_key().public.strip()),
     ):
         pass
 
@@ -252,6 +250,6 @@ def test_ssh_nobody_listens(identity: Path) -> None:
 
     with (
         pytest.raises(HostLostError, match=r"127\.0\.0\.1 cannot be reached at port 1: "),
-        open_tcp_ssh("127.0.0.1", 1, user="root", identity=identity, host_key=key, deadline=limit),
+        open_target(SshTarget("127.0.0.1", port=1, identity=identity, host_key=key), limit),
     ):
         pass

@@ -71,10 +71,10 @@ class BoardSection(Section, frozen=True):
 class HostSection(Section, frozen=True):
     """A host that exists: where it is reached by SSH, and how its identity is known."""
 
-    address: str
+    address: str  # or a name of ~/.ssh/config; what stands here wins over what that says
     user: str = "root"
-    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 22
-    identity: str = ""  # private key file; relative to the bench file
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None  # that of ~/.ssh/config, else 22
+    identity: str = ""  # private key file; relative to the bench file; empty: those of ~/.ssh/config and the agent
     host_key: str = ""  # "ssh-ed25519 AAAA..."; empty: ~/.ssh/known_hosts must hold it
     qemu: str = "qemu-system-x86_64"
     workdir: str = "/var/tmp/throughpass"  # noqa: S108 (made with mode 0700, owner checked)

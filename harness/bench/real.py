@@ -17,7 +17,9 @@ from harness.core.errors import BenchError, UsageError
 from harness.machine.guest import GuestFiles
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Transport, check, succeeds
-from harness.transport.ssh import SshTransport, open_tcp_ssh
+from harness.transport.route import open_target
+from harness.transport.ssh import SshTransport
+from harness.transport.sshconfig import resolve
 
 GUEST_IMAGE = "debian13"
 """What guests boot on every host: the runner's, never taken from the host's own file system."""
@@ -66,9 +68,10 @@ class RealBench:
 
     def _connection(self, deadline: Deadline, progress: Progress) -> AbstractContextManager[SshTransport]:
         host = self.host
-        progress(f"connecting to {host.user}@{host.address}, port {host.port}")
         identity = Path(host.identity) if host.identity else None
-        return open_tcp_ssh(host.address, host.port, user=host.user, identity=identity, host_key=host.host_key, deadline=deadline)
+        target = resolve(host.address, user=host.user, port=host.port, identity=identity, host_key=host.host_key)
+        progress(f"connecting to {target.user}@{target.address}, port {target.port}")
+        return open_target(target, deadline)
 
 
 def require_root(transport: Transport) -> None:

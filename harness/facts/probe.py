@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from harness.core.capture import SECTION_FOLDER, SECTION_PATHS, Capture, Item, Status, is_plain
 from harness.core.errors import BenchError
-from harness.transport.protocol import Transport, check
+from harness.transport.protocol import Transport
 
 PROBE_SCRIPT: str = resources.files("harness.facts").joinpath("probe.sh").read_text(encoding="utf-8")
 """POSIX shell, read-only, for the standard input of ``sh -s``; its standard output is for ``parse_probe``."""
@@ -33,8 +33,18 @@ class _Printed(NamedTuple):
 
 
 def take_sections(transport: Transport, *sections: str) -> Capture:
-    """Read a host's facts in one round trip: the sections that are named, or all."""
-    return parse_probe(check(transport, ["sh", "-s", *sections], stdin=PROBE_SCRIPT.encode(), timeout_s=PROBE_TIMEOUT_S).stdout)
+    """Read a host's facts in one round trip: the sections that are named, or all.
+
+    Raises BenchError with what the host said instead, where it ran no shell for us.
+    """
+    result = transport.run(["sh", "-s", *sections], stdin=PROBE_SCRIPT.encode(), timeout_s=PROBE_TIMEOUT_S)
+    if _HEADER.search(result.stdout) is None:
+        said = "\n".join(filter(None, (result.stdout.decode("utf-8", "replace").strip(), result.error_text)))[-_EVIDENCE_BYTES:]
+        answer = f"it said {' '.join(said.split())!r}" if said else "it said nothing"
+        raise BenchError(
+            f"{transport.name} let us log in and ran no POSIX shell for us (status {result.status}): {answer}", evidence=said
+        )
+    return parse_probe(result.stdout)
 
 
 def parse_probe(output: bytes) -> Capture:

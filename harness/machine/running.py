@@ -18,6 +18,7 @@ from harness.machine.console import Console
 from harness.machine.qmp import Qmp
 from harness.machine.spec import READY, RENEW, Endpoints, MachineSpec, qemu_argv
 from harness.machine.state import load_state
+from harness.transport.handshake import Trust
 from harness.transport.keys import KeyPair, make_key
 from harness.transport.protocol import Process, Transport, check
 from harness.transport.ssh import SshTransport, open_ssh
@@ -99,7 +100,7 @@ def start_machine(
                 name=spec.name,
                 user="root",
                 keys=[access.client_key.key],
-                host_keys=[access.host_key],
+                trust=Trust.pinned(access.host_key),
                 deadline=deadline,
             )
         )

@@ -1,21 +1,41 @@
-"""Who we are to a host, and who the host must be: private keys, the agent, known_hosts."""
+"""Who we are to a host: private keys, their certificates, the agent."""
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import paramiko
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
-from paramiko.pkey import UnknownKeyType
+from paramiko.agent import AgentSSH
+from paramiko.message import Message
+from paramiko.pkey import PublicBlob, UnknownKeyType
 
 from harness.core.errors import UsageError
+from harness.transport.known_hosts import checked_key
+from harness.transport.sshconfig import SshTarget
 
-SSH_PORT = 22
-KNOWN_HOSTS = (Path("~/.ssh/known_hosts"), Path("/etc/ssh/ssh_known_hosts"))
+AGENT_LIMIT_S = 30.0
+"""An agent may ask its user; one that hangs must not hold everything up."""
+
+
+class LockedKeyError(UsageError):
+    """A private key has a passphrase."""
+
+
+@dataclass
+class Credentials:
+    """The keys to offer, in order, and a phrase for each that was left out."""
+
+    keys: list[paramiko.PKey] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, key: paramiko.PKey) -> None:
+        """Offer a key, once."""
+        if all(key.asbytes() != other.asbytes() for other in self.keys):
+            self.keys.append(key)
 
 
 def read_identity(path: Path) -> paramiko.PKey:
@@ -25,7 +45,7 @@ def read_identity(path: Path) -> paramiko.PKey:
     except OSError as error:
         raise UsageError(f"the private key {path} cannot be read: {error.strerror}") from error
     except (TypeError, paramiko.PasswordRequiredException) as error:  # TypeError: how cryptography asks for a passphrase
-        raise UsageError(
+        raise LockedKeyError(
             f"the private key {path} has a passphrase: give it to an SSH agent (ssh-add {path}) and leave host.identity out"
         ) from error
     except (ValueError, paramiko.SSHException, UnknownKeyType) as error:
@@ -33,84 +53,127 @@ def read_identity(path: Path) -> paramiko.PKey:
 
 
 @contextmanager
-def client_keys(identity: Path | None) -> Iterator[Sequence[paramiko.PKey]]:
-    """Hold the keys to offer: that of the file, else all of the agent."""
-    if identity is not None:
-        yield [read_identity(identity)]
-        return
-    try:
-        agent = paramiko.Agent()
-    except (paramiko.SSHException, OSError) as error:
-        raise UsageError(f"the SSH agent does not answer ({error}): give host.identity, a private key file") from error
-    try:
-        if not (keys := agent.get_keys()):
-            raise UsageError("there is no key to log in with: give host.identity, a private key file, or start an SSH agent")
-        yield keys
-    finally:
-        agent.close()
+def credentials(target: SshTarget) -> Iterator[Credentials]:
+    """Hold what to offer to a host: its one key, else as ssh does those of the agent that are named, its others, then files.
 
-
-def expected_host_keys(address: str, port: int, pinned: str, files: Iterable[Path] = KNOWN_HOSTS) -> Sequence[str]:
-    """Return the key lines ("ssh-ed25519 AAAA...") that the host may present: the pinned one, else those of known_hosts.
-
-    Raises UsageError if there is none: a key is never learned by connecting.
+    Raises UsageError if there is none, with what was left out and why.
     """
-    if pinned:
-        return [checked_key(pinned)]
-    name = address if port == SSH_PORT else f"[{address}]:{port}"
-    known = find_known_keys(name, (line for path in files for line in _lines(path.expanduser())))
-    if not known:
-        where = address if port == SSH_PORT else f"-p {port} {address}"
-        raise UsageError(
-            f"the SSH host key of {name} is not known: connect once with `ssh {where}` and compare the fingerprint, "
-            "or pin the key by host.host_key in the bench file"
-        )
-    return known
+    found = Credentials()
+    with ExitStack() as stack:
+        if target.identity is not None:
+            found.add(read_identity(target.identity))
+        else:
+            _choose(target, stack.enter_context(_agent_keys(target.agent, found)), found)
+        _allow(target, found)
+        for path in target.certificates:
+            _certify(path, found)
+        if not found.keys:
+            why = f" ({'; '.join(found.left_out)})" if found.left_out else ""
+            raise UsageError(
+                f"there is no key to log in to {target.name} with{why}: give host.identity in the bench file or IdentityFile in "
+                "~/.ssh/config, a private key file, or start an SSH agent"
+            )
+        yield found
 
 
-def checked_key(line: str) -> str:
-    """Return a public key line without its comment; raise UsageError if it is none."""
-    words = line.split()
+def _choose(target: SshTarget, agent: Sequence[paramiko.PKey], found: Credentials) -> None:
+    """Choose among the agent's keys and the files."""
+    from_files: list[paramiko.PKey] = []
+    for path in target.identities:
+        if (mine := _held_by(agent, path)) is not None:
+            found.add(mine)
+        elif path.exists():
+            _read_into(from_files, path, found)
+        elif target.identities_named:
+            found.left_out.append(f"{path} is not there")
+    for key in () if target.identities_only else agent:
+        found.add(key)
+    for key in from_files:
+        found.add(key)
+
+
+def _held_by(agent: Sequence[paramiko.PKey], path: Path) -> paramiko.PKey | None:
+    """Return the agent's key whose public half lies at a path or beside it: the way to choose one, and to unlock none."""
+    for public in (path, path.with_name(path.name + ".pub")):
+        with suppress(OSError, UnicodeDecodeError, UsageError):
+            line = checked_key(public.read_text(encoding="ascii"))
+            return next((key for key in agent if key.get_base64() == line.split()[1]), None)
+    return None
+
+
+def _read_into(keys: list[paramiko.PKey], path: Path, found: Credentials) -> None:
     try:
-        blob = b64decode(words[1], validate=True)
-        length = int.from_bytes(blob[:4], "big")
-        if blob[4 : 4 + length].decode("ascii") == words[0]:
-            return f"{words[0]} {words[1]}"
-    except (IndexError, binascii.Error, ValueError):
-        pass
-    raise UsageError(f"host.host_key is not a public key like 'ssh-ed25519 AAAA...': {line!r}")
+        keys.append(read_identity(path))
+    except LockedKeyError:
+        found.left_out.append(f"{path} has a passphrase: ssh-add it")
+    except UsageError as error:
+        found.left_out.append(error.message)
 
 
-def find_known_keys(name: str, lines: Iterable[str]) -> Sequence[str]:
-    """Return the keys that known_hosts lines hold for a name, without revoked ones; patterns and authorities are not followed."""
-    known: list[str] = []
-    revoked: set[str] = set()
-    for line in lines:
-        if line.startswith("@"):
-            revoked.update(line.split()[3:4] if line.startswith("@revoked") else ())
-        elif (entry := _entry(line)) is not None and any(_names(name, host) for host in entry.hostnames):
-            known.append(f"{entry.key.get_name()} {entry.key.get_base64()}")
-    return [key for key in dict.fromkeys(known) if key.split()[1] not in revoked]
+def _allow(target: SshTarget, found: Credentials) -> None:
+    """Leave out the keys that the configuration does not let log in."""
+    for key in list(found.keys):
+        kind, allowed = key.get_name(), target.algorithms.client_keys
+        kinds = {"rsa-sha2-512", "rsa-sha2-256"} if kind == "ssh-rsa" else {kind}
+        if allowed and not kinds & set(allowed):
+            found.left_out.append(f"PubkeyAcceptedAlgorithms allows no {kind}")
+        elif kind == "ssh-rsa" and key.get_bits() < target.algorithms.rsa_bits:
+            found.left_out.append(f"RequiredRSASize is {target.algorithms.rsa_bits}, and an RSA key has {key.get_bits()} bits")
+        else:
+            continue
+        found.keys.remove(key)
 
 
-def fingerprint(key: paramiko.PKey) -> str:
-    """Return a key's fingerprint as ssh-keygen prints it."""
-    return f"{key.get_name()} {key.fingerprint}"
-
-
-def _names(name: str, host: str) -> bool:
-    return host == name or (host.startswith("|1|") and paramiko.HostKeys.hash_host(name, host) == host)
-
-
-def _entry(line: str) -> HostKeyEntry | None:
+def _certify(path: Path, found: Credentials) -> None:
+    """Let the key that a certificate is for present it."""
     try:
-        return HostKeyEntry.from_line(line.strip()) if line.strip() and not line.startswith("#") else None
-    except (paramiko.SSHException, InvalidHostKey, ValueError):
-        return None  # a line that OpenSSH would skip too
+        certificate = PublicBlob.from_file(str(path))
+    except (OSError, ValueError, UnicodeDecodeError, paramiko.SSHException) as error:
+        found.left_out.append(f"the certificate {path} cannot be read: {error}")
+        return
+    for key in found.keys:
+        if _is_for(certificate.key_blob, key.asbytes()):
+            key.load_certificate(str(path))
+            return
+    found.left_out.append(f"the certificate {path} is for none of the keys")
 
 
-def _lines(path: Path) -> list[str]:
+def _is_for(certificate: bytes, key: bytes) -> bool:
+    """Return whether a certificate is for a key: behind its kind and a nonce stand the same parts."""
+    signed, plain = Message(certificate), Message(key)
+    kind, _ = signed.get_binary(), signed.get_binary()
+    return kind.startswith(plain.get_binary()) and signed.get_remainder().startswith(plain.get_remainder())
+
+
+class _Agent(AgentSSH):
+    """The agent that listens on a socket; paramiko's own asks only the one of the environment."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(AGENT_LIMIT_S)
+        try:
+            connection.connect(path)
+            self._connect(connection)  # type: ignore[attr-defined] # paramiko has no public way in for a socket
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """Let the agent go."""
+        self._close()  # type: ignore[attr-defined] # as paramiko.Agent.close does
+
+
+@contextmanager
+def _agent_keys(path: str, found: Credentials) -> Iterator[Sequence[paramiko.PKey]]:
+    """Hold the agent's keys, none where there is no agent that answers."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
+        agent = _Agent(path) if path else None
+    except (paramiko.SSHException, OSError) as error:
+        found.left_out.append(f"the SSH agent at {path} does not answer: {error}")
+        agent = None
+    try:
+        yield agent.get_keys() if agent else ()
+    finally:
+        if agent:
+            agent.close()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from queue import Empty, SimpleQueue
 
 import paramiko
 
 from harness.core.deadline import Deadline
-from harness.core.errors import HostLostError
+from harness.core.errors import BenchError, HostLostError
 from harness.transport.aside import aside
 from harness.transport.channels import CHUNK, SshListener, SshProcess, execute, exit_status
-from harness.transport.identity import SSH_PORT, client_keys, expected_host_keys, fingerprint
+from harness.transport.handshake import Trust, explain, log_in, narrow, require_host_key
 from harness.transport.protocol import (
     COMMAND_TIMEOUT_S,
     Listener,
@@ -30,8 +29,8 @@ from harness.transport.protocol import (
 )
 from harness.transport.relay import relay_argv
 
-_SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
-"""Key types whose algorithms in the handshake have other names."""
+OUTPUT_LIMIT = 64 << 20
+"""More than this on one stream is no answer to anything that is asked here."""
 
 KEEPALIVE_S = 15
 """A host that is gone without a word is found out by what is sent to it."""
@@ -83,16 +82,9 @@ class SshTransport:
             execute(channel, shlex.join(relay_argv(str(path))), limit)
             yield SshListener(path, channel, self.name)
 
-    @contextmanager
-    def connect(self, port: int, deadline: Deadline) -> Iterator[SocketLike]:
-        """Connect to a TCP port of the host's loopback by a direct-tcpip channel."""
-        with self._lost_means(f"when port {port} was to be reached"):
-            there, here = ("127.0.0.1", port), ("127.0.0.1", 0)
-            channel = aside(lambda: self._connection.open_channel("direct-tcpip", there, here, timeout=deadline.left_s))
-        try:
-            yield channel
-        finally:
-            aside(channel.close)
+    def connect(self, port: int, deadline: Deadline) -> AbstractContextManager[SocketLike]:
+        """Connect to a TCP port of the host's loopback."""
+        return self.forward("127.0.0.1", port, deadline)
 
     @contextmanager
     def session(self) -> Iterator[paramiko.Channel]:
@@ -115,6 +107,23 @@ class SshTransport:
             sender.start()
             stdout, stderr = _read_both(channel, deadline)
             return Result(self.name, command, _status(channel, deadline), stdout, stderr)
+
+    @contextmanager
+    def forward(self, address: str, port: int, deadline: Deadline) -> Iterator[SocketLike]:
+        """Connect to an address that this host reaches, by a direct-tcpip channel; raise HostLostError if it does not."""
+        with self._lost_means(f"when it was to connect to {address} at port {port}"):
+            there, here = (address, port), ("127.0.0.1", 0)
+            channel = aside(
+                lambda: self._connection.open_channel("direct-tcpip", there, here, timeout=max(0.01, deadline.left_s))
+            )
+        try:
+            yield channel
+        finally:
+            aside(channel.close)
+
+    def close(self) -> None:
+        """End the connection, whoever still waits on it."""
+        self._connection.close()
 
     @property
     def alive(self) -> bool:
@@ -146,24 +155,26 @@ def connect_ssh(
     name: str,
     user: str,
     keys: Sequence[paramiko.PKey],
-    host_keys: Sequence[str],
+    trust: Trust,
     deadline: Deadline,
+    left_out: Sequence[str] = (),
 ) -> SshTransport:
     """Authenticate over an open connection to a host whose key is known.
 
-    ``host_keys`` are public key lines ("ssh-ed25519 AAAA..."); any other key is refused, never learned.
-    Raises HostLostError where the connection or the authentication fails.
+    Any other key is refused, never learned. ``left_out`` says of keys that are not offered why. Raises HostLostError where the
+    connection or the authentication fails.
     """
     transport = paramiko.Transport(connection)  # type: ignore[arg-type] # a Channel serves as a socket
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = max(1.0, deadline.left_s)
     try:
-        _ask_for(transport, host_keys)
+        narrow(transport, trust, name)
         transport.start_client(timeout=deadline.left_s)
-        _require_known(transport.get_remote_server_key(), host_keys, name)
-        _log_in(transport, user, keys, name)
+        require_host_key(transport.get_remote_server_key(), trust, name)
+        log_in(transport, user, keys, name=name, deadline=deadline, left_out=left_out)
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
-        raise HostLostError(f"no SSH connection to {name}: {str(error) or type(error).__name__}") from error
+        deadline.check(f"{name} was to be reached by SSH: {error}")
+        raise HostLostError(f"no SSH connection to {name}: {explain(error, trust)}") from error
     except BaseException:
         transport.close()
         raise
@@ -178,65 +189,20 @@ def open_ssh(
     name: str,
     user: str,
     keys: Sequence[paramiko.PKey],
-    host_keys: Sequence[str],
+    trust: Trust,
     deadline: Deadline,
+    left_out: Sequence[str] = (),
 ) -> Iterator[SshTransport]:
-    """Hold an SSH connection for as long as the context lasts."""
-    transport = aside(lambda: connect_ssh(connection, name=name, user=user, keys=keys, host_keys=host_keys, deadline=deadline))
+    """Hold an SSH connection for as long as the context lasts; see connect_ssh."""
+
+    def connect() -> SshTransport:
+        return connect_ssh(connection, name=name, user=user, keys=keys, trust=trust, deadline=deadline, left_out=left_out)
+
+    transport = aside(connect)
     try:
         yield transport
     finally:
-        aside(transport._connection.close)  # noqa: SLF001 (made three lines above)
-
-
-@contextmanager
-def open_tcp_ssh(
-    address: str, port: int, *, user: str, identity: Path | None, host_key: str, deadline: Deadline
-) -> Iterator[SshTransport]:
-    """Hold an SSH connection to a host by its address; see client_keys and expected_host_keys for the two empty values."""
-    name = f"{user}@{address}" + (f":{port}" if port != SSH_PORT else "")
-    host_keys = expected_host_keys(address, port, host_key)
-    with ExitStack() as stack:
-        keys = stack.enter_context(client_keys(identity))
-        deadline.check(f"{address} was to be reached")
-        try:
-            connection = stack.enter_context(socket.create_connection((address, port), timeout=max(0.01, deadline.left_s)))
-        except OSError as error:
-            raise HostLostError(f"{address} cannot be reached at port {port}: {error.strerror or error}") from error
-        yield stack.enter_context(open_ssh(connection, name=name, user=user, keys=keys, host_keys=host_keys, deadline=deadline))
-
-
-def _ask_for(transport: paramiko.Transport, host_keys: Sequence[str]) -> None:
-    """Let the host present a key of a type that we know; it may have several."""
-    options = transport.get_security_options()
-    wanted = {kind for line in host_keys for kind in _SIGNATURES.get(line.split()[0], (line.split()[0],))}
-    options.key_types = [kind for kind in options.key_types if kind in wanted] or options.key_types
-
-
-def _require_known(presented: paramiko.PKey, host_keys: Sequence[str], name: str) -> None:
-    if f"{presented.get_name()} {presented.get_base64()}" in {" ".join(line.split()[:2]) for line in host_keys}:
-        return
-    raise HostLostError(
-        f"{name} presented another SSH host key ({fingerprint(presented)}) than the one that is known: not connecting",
-        remedy="find out why it changed; if the host was installed anew, replace its key in known_hosts or host.host_key",
-    )
-
-
-def _log_in(transport: paramiko.Transport, user: str, keys: Sequence[paramiko.PKey], name: str) -> None:
-    """Try each key in turn."""
-    for key in keys:
-        try:
-            if further := transport.auth_publickey(user, key):
-                raise HostLostError(f"{name} wants more than a key: {', '.join(further)}")
-        except paramiko.AuthenticationException as error:
-            if not transport.is_active():
-                raise EOFError(f"it closed the connection when a key was offered ({error})") from error
-            continue
-        return
-    raise HostLostError(
-        f"{name} accepts none of the keys that were offered: {', '.join(map(fingerprint, keys))}",
-        remedy=f"add the public key to ~{user}/.ssh/authorized_keys there",
-    )
+        aside(transport.close)
 
 
 def _send_all(channel: paramiko.Channel, data: bytes) -> None:
@@ -256,25 +222,30 @@ def _send_fed(channel: paramiko.Channel, feed: Callable[[Callable[[bytes], None]
 def _read_both(channel: paramiko.Channel, deadline: Deadline) -> tuple[bytes, bytes]:
     """Read both outputs to their ends: two streams share one window, so neither may be left unread.
 
-    Threads do it, because reading a lot sends something, too: that there is room again.
+    Threads do it, because reading a lot sends something, too: that there is room again. Raises BenchError where a stream is
+    longer than OUTPUT_LIMIT.
     """
     output, errors = bytearray(), bytearray()
-    ended: SimpleQueue[None] = SimpleQueue()
+    ended: SimpleQueue[bool] = SimpleQueue()
     for receive, into in ((channel.recv, output), (channel.recv_stderr, errors)):
         threading.Thread(target=_collect, args=(receive, into, ended), daemon=True).start()
-    try:
-        for _ in range(2):
-            ended.get(timeout=max(0.01, deadline.left_s))
-    except Empty:
-        raise deadline.error(output[-2000:].decode("utf-8", "replace")) from None
+    for _ in range(2):
+        try:
+            whole = ended.get(timeout=max(0.01, deadline.left_s))
+        except Empty:
+            raise deadline.error(output[-2000:].decode("utf-8", "replace")) from None
+        if not whole:
+            evidence = (output or errors)[:2000].decode("utf-8", "replace")
+            raise BenchError(f"a command printed more than {OUTPUT_LIMIT >> 20} MiB", evidence=evidence)
     return bytes(output), bytes(errors)
 
 
-def _collect(receive: Callable[[int], bytes], into: bytearray, ended: SimpleQueue[None]) -> None:
+def _collect(receive: Callable[[int], bytes], into: bytearray, ended: SimpleQueue[bool]) -> None:
+    """Read a stream to its end, or until it is too long, and tell whether it is whole."""
     with contextlib.suppress(OSError):
-        while data := receive(CHUNK):
+        while len(into) <= OUTPUT_LIMIT and (data := receive(CHUNK)):
             into += data
-    ended.put(None)
+    ended.put(len(into) <= OUTPUT_LIMIT)
 
 
 def _status(channel: paramiko.Channel, deadline: Deadline) -> int:
