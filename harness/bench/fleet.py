@@ -1,4 +1,4 @@
-"""Many hosts at once: each with its own connection, its own deadline, its own outcome, and no say in what becomes of the others."""
+"""Many hosts at once: each with its own connection, deadline and outcome, and no say in what becomes of the others."""
 
 from __future__ import annotations
 
