@@ -17,6 +17,7 @@ BASE: Files = {
     "proc/cpuinfo": "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: Emulated Processor\nflags\t\t: fpu sse2 svm npt\n",
     "proc/version": "Linux version 6.12.1-test (builder) #1 SMP",
     "proc/sys/kernel/osrelease": "6.12.1-test",
+    "sys/kernel/security/lockdown": "[none] integrity confidentiality",
     "proc/self/status": "Name:\tcat\nUid:\t0\t0\t0\t0\n",
     "etc/os-release": 'PRETTY_NAME="Example Linux 13"\nID=debian\n',
     "sys/class/dmi/id/sys_vendor": "Example Boards",
@@ -148,7 +149,8 @@ INTEL_BOARD: Files = {
     "sys/firmware/acpi/tables": "APIC DMAR FACP",
     "sys/firmware/acpi/tables/DMAR": dmar(),
     "sys/class/iommu": "dmar0",
-    "commands/dmesg": "[    0.01] DMAR: IOMMU enabled\n[    0.30] DMAR-IR: Enabled IRQ remapping in xapic mode\n",
+    "commands/dmesg": "[    0.00] Linux version 6.12.1-test\n[    0.01] DMAR: IOMMU enabled\n"
+    "[    0.30] DMAR-IR: Enabled IRQ remapping in xapic mode\n",
     **pci_function("0000:00:00.0", "8086:29c0", "060000", group="0"),
     **pci_function("0000:00:01.0", "1b36:000c", "060400", driver="pcieport", group="1"),
     **pci_function(
@@ -175,7 +177,7 @@ AMD_BOARD: Files = {
     "sys/firmware/acpi/tables": "APIC FACP IVRS",
     "sys/firmware/acpi/tables/IVRS": ivrs(),
     "sys/class/iommu": "ivhd0",
-    "commands/dmesg": "[    0.30] AMD-Vi: Interrupt remapping enabled\n",
+    "commands/dmesg": "[    0.00] Linux version 6.12.1-test\n[    0.30] AMD-Vi: Interrupt remapping enabled\n",
     **pci_function("0000:00:00.0", "8086:29c0", "060000", group="0"),
     **pci_function(CARD["amd"], "1033:0194", "0c0330", driver="xhci_hcd", group="4"),
     **group("0", "0000:00:00.0"),

@@ -44,4 +44,5 @@ def parse_cpuinfo(text: str) -> Cpu:
         vendor=fields.get("vendor_id", ""),
         virtualization=next((name for name in _FEATURES if name in flags), ""),
         threads=threads,
+        features_known=bool(flags),
     )

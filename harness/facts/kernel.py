@@ -31,6 +31,7 @@ class Kernel(msgspec.Struct, frozen=True):
     cmdline: str = ""
     distribution: str = ""
     distribution_id: str = ""
+    distribution_like: tuple[str, ...] = ()  # what it descends from: ID_LIKE of os-release
     ostree: bool = False
     lockdown: str = ""
     container: bool = False
@@ -74,6 +75,7 @@ def read_kernel(capture: Capture) -> Kernel:
         cmdline=capture.text("proc/cmdline") or "",
         distribution=distribution.get("PRETTY_NAME") or distribution.get("NAME", ""),
         distribution_id=distribution.get("ID", ""),
+        distribution_like=tuple(distribution.get("ID_LIKE", "").split()),
         ostree=exists(capture.get("run/ostree-booted")),
         lockdown=lockdown[1] if lockdown else "",
         container=any(exists(capture.get(hint)) for hint in _CONTAINER_HINTS),

@@ -18,26 +18,34 @@ _TRUE = {"Y", "y", "1"}
 
 
 class Kvm(msgspec.Struct, frozen=True):
-    """/dev/kvm: whether it exists, and whether the probe's user may open it. That it works is for a boot to show."""
+    """/dev/kvm: whether it exists, and whether the probe's user may open it. That it works is for a boot to show.
+
+    ``asked``: the capture looked at device nodes, so that one that is not there is really missing.
+    """
 
     present: bool = False
     accessible: bool = False
     nested: bool = False
+    asked: bool = False
 
 
 class Vfio(msgspec.Struct, frozen=True):
-    """vfio-pci: ``available`` is loaded, module, builtin, missing or unknown; and the two switches that make it unsafe."""
+    """vfio-pci: ``available`` is loaded, module, builtin, missing or unknown; and the two switches that make it unsafe.
+
+    ``node`` tells of /dev/vfio/vfio: accessible, denied, absent or unknown.
+    """
 
     available: str = "unknown"
     unsafe_interrupts: bool = False
     noiommu: bool = False
+    node: str = "unknown"
 
 
 def read_kvm(capture: Capture) -> Kvm:
     """Read the device node and the nesting switch."""
     node = capture.get("dev/kvm")
     nested = any(capture.text(name) in _TRUE for name in _NESTED)
-    return Kvm(present=exists(node), accessible=node.status is Status.READ, nested=nested)
+    return Kvm(present=exists(node), accessible=node.status is Status.READ, nested=nested, asked=_nodes_asked(capture))
 
 
 def read_vfio(capture: Capture) -> Vfio:
@@ -46,6 +54,7 @@ def read_vfio(capture: Capture) -> Vfio:
         available=_available(capture),
         unsafe_interrupts=capture.text(_UNSAFE) in _TRUE,
         noiommu=capture.text(_NO_IOMMU) in _TRUE,
+        node=_node(capture),
     )
 
 
@@ -58,6 +67,17 @@ def read_tools(capture: Capture) -> tuple[str, ...] | None:
     """Return which of the programs that the suites use the host has, None if it did not say."""
     text = capture.text("commands/tools")
     return None if text is None else tuple(text.split())
+
+
+def _nodes_asked(capture: Capture) -> bool:
+    section = capture.get("sections/devices").status
+    return section is Status.READ or (section is not Status.TIMED_OUT and capture.has("dev"))
+
+
+def _node(capture: Capture) -> str:
+    states = {Status.READ: "accessible", Status.DENIED: "denied"}
+    absent = "absent" if _nodes_asked(capture) else "unknown"
+    return states.get(capture.get("dev/vfio/vfio").status, absent)
 
 
 def _available(capture: Capture) -> str:

@@ -16,7 +16,9 @@ _PCI = "/sys/bus/pci/devices"
     title="Exactly one xHCI controller is what the bench file names",
     why="Addresses move when a card or the firmware changes, and identical cards look alike: the wrong one must never be passed.",
     remedy="name the controller beyond doubt in the bench file: [controller] id, address, subsystem",
-    source="QubesOS/qubes-issues#7792, xcp-ng/xcp#412, projectceladon/vm_manager#20",
+    source="QubesOS/qubes-issues#7792, xcp-ng/xcp#412, xcp-ng/xcp#414, projectceladon/vm_manager#20",
+    scope="controller",
+    required=True,
 )
 def one_controller(facts: HostFacts, target: Target) -> Opinion:
     """Compare what was asked for with the PCI functions of the host."""
@@ -39,7 +41,7 @@ def one_controller(facts: HostFacts, target: Target) -> Opinion:
     title="The controller can be reset between owners",
     why="Without a reset the next owner finds the controller as the last one left it: the second start of a guest may fail.",
     remedy="put the card behind a root port, where the bus can be reset; otherwise power the host off between runs",
-    source="QubesOS/qubes-issues#3262, QubesOS/qubes-issues#4853, Dasharo/dasharo-issues#411",
+    source="QubesOS/qubes-issues#3262, QubesOS/qubes-issues#4853, QubesOS/qubes-issues#1144, hathach/tinyusb#3789",
 )
 def reset_method(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:
     """Look at reset_method; the file ``reset`` alone exists for any method and only counts on kernels before 5.15."""
@@ -50,6 +52,9 @@ def reset_method(_facts: HostFacts, _target: Target, controller: PciDevice) -> O
     if controller.reset_methods is None and controller.resettable:
         evidence = (Evidence(source, "does not exist"), Evidence(f"{_PCI}/{controller.address}/reset", "exists"))
         return Opinion(Severity.PASS, "the controller can be reset; this kernel does not tell by which method", evidence)
+    if controller.source != "sysfs":
+        silence = (Evidence(controller.source.removeprefix("commands/"), "tells no reset method"),)
+        return Opinion(Severity.UNKNOWN, "how the controller can be reset is shown by sysfs alone", silence)
     text = "does not exist" if controller.reset_methods is None else "(empty)"
     message = "the controller has no reset method: the next owner finds it as the last one left it"
     return Opinion(Severity.CONDITION, message, (Evidence(source, text),))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import HostFacts
 from harness.facts.pci import PciDevice
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+_NO_IOMMU_USED = re.compile(r"taint for vfio-noiommu|vfio-noiommu device", re.IGNORECASE)
+_CLAIM = re.compile(r"(?:vfio[-_]pci|pci[-_]stub)\.ids=")
 PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
 """Drivers that reserve a device and do nothing with it."""
 
@@ -17,7 +21,7 @@ PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
     title="The driver vfio-pci is available",
     why="It is the driver by which QEMU receives a PCI function.",
     remedy="install the kernel's extra modules (Ubuntu: linux-modules-extra-..., Fedora: kernel-modules)",
-    source="clayfreeman/gpu-passthrough#3",
+    source="clayfreeman/gpu-passthrough#3, 64kramsystem/vga-passthrough#34, driver-api/vfio.html",
 )
 def vfio_pci(facts: HostFacts, _: Target) -> Opinion:
     """Tell where the driver is."""
@@ -40,12 +44,17 @@ def vfio_pci(facts: HostFacts, _: Target) -> Opinion:
     title="VFIO is not switched to work without an IOMMU",
     why="enable_unsafe_noiommu_mode passes devices with no protection of memory at all, so that a pass would mean nothing.",
     remedy=f"write N to {_NO_IOMMU}, and remove the option from /etc/modprobe.d",
-    source="kata-containers/kata-containers#12684",
+    source="kata-containers/kata-containers#12684, tiiuae/ghaf#103, driver-api/vfio.html",
 )
 def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
-    """Look at the module's parameter."""
-    if facts.vfio.noiommu:
-        return Opinion(Severity.CONDITION, "enable_unsafe_noiommu_mode is on", (Evidence(_NO_IOMMU, "Y"),))
+    """Look at the module's parameter, the command line and the taint that a device passed so leaves in the log."""
+    given = facts.kernel.argument("vfio.enable_unsafe_noiommu_mode") in {"1", "Y", "y", "on", ""}
+    asked = (Evidence("/proc/cmdline", facts.kernel.cmdline),) if given else ()
+    shown = (Evidence(_NO_IOMMU, "Y"),) if facts.vfio.noiommu else ()
+    if found := (*shown, *asked, *facts.log.find(_NO_IOMMU_USED)):
+        return Opinion(Severity.CONDITION, "enable_unsafe_noiommu_mode is on, or was", found)
+    if facts.vfio.available == "unknown":
+        return Opinion(Severity.UNKNOWN, "the host does not show VFIO's parameters")
     return Opinion(Severity.PASS, "enable_unsafe_noiommu_mode is off", (Evidence(_NO_IOMMU, "N, or VFIO is not loaded"),))
 
 
@@ -54,21 +63,58 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     title="The controller's present driver is known",
     why="It is the driver that the controller is given back to; its name differs from board to board and from its module's.",
     remedy="where nobody uses it: unbind it, clear driver_override, modprobe xhci_pci, echo ADDRESS >/sys/bus/pci/drivers_probe",
-    source="QubesOS/qubes-issues#5713, dracut-ng/dracut#2491",
+    source="QubesOS/qubes-issues#5713, QubesOS/qubes-issues#5843, dracut-ng/dracut#2491, balena-os/balena-raspberrypi#1361",
 )
 def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:
     """Tell the driver in sysfs; one that is already the passing driver was left behind by somebody."""
+    if controller.source != "sysfs":
+        return _told_driver(controller)
     source = f"/sys/bus/pci/devices/{controller.address}"
-    evidence = (
+    evidence: tuple[Evidence, ...] = (
         Evidence(f"{source}/driver", controller.driver or "(none)"),
         Evidence(f"{source}/driver_override", controller.driver_override or "(null)"),
     )
+    if controller.driver and controller.module:
+        evidence += (Evidence(f"{source}/driver/module", controller.module),)
     if controller.driver is None:
         return Opinion(Severity.REFUSAL, "the controller has no driver: load xhci_pci", evidence)
-    if controller.driver in PASSING_DRIVERS:
+    return _judge_driver(controller.driver, evidence)
+
+
+@controller_rule(
+    "PCI004",
+    title="No kernel argument claims the controller by its id",
+    why="vfio-pci.ids= and pci-stub.ids= take every card of that id, identical siblings too, if they come before xhci_hcd.",
+    remedy="",
+    source="harvester/pcidevices#49, 64kramsystem/vga-passthrough#34",
+)
+def claimed_by_id(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
+    """Look for the arguments, and name the siblings that they take along: for information."""
+    evidence = (Evidence("/proc/cmdline", facts.kernel.cmdline or "(not read)"),)
+    if not facts.kernel.cmdline or not controller.id:
+        return Opinion(Severity.UNKNOWN, "the kernel's command line, or the controller's id, was not read", evidence)
+    words = [word for word in facts.kernel.arguments if _CLAIM.match(word)]
+    claims = [word for word in words if controller.id in re.split(r"[=,]", word.lower())]
+    if not claims:
+        return Opinion(Severity.PASS, "no argument claims the controller by its id", evidence)
+    siblings = [device.address for device in facts.pci if device.id == controller.id and device is not controller]
+    also = f", and its siblings {', '.join(siblings)}" if siblings else ""
+    return Opinion(Severity.INFORMATION, f"{claims[0]} claims the controller{also} at boot", evidence)
+
+
+def _told_driver(controller: PciDevice) -> Opinion:
+    """Judge by what a command printed: a driver that it does not name may be there all the same."""
+    source = controller.source.removeprefix("commands/")
+    if controller.driver is None:
+        return Opinion(Severity.UNKNOWN, "the controller's driver is not told", (Evidence(source, "names no driver"),))
+    return _judge_driver(controller.driver, (Evidence(source, f"Kernel driver in use: {controller.driver}"),))
+
+
+def _judge_driver(driver: str, evidence: tuple[Evidence, ...]) -> Opinion:
+    if driver in PASSING_DRIVERS:
         message = (
-            f"the controller is already on {controller.driver} (somebody uses it, or a former run did not end): "
+            f"the controller is already on {driver} (somebody uses it, or a former run did not end): "
             "give it back to its driver first"
         )
         return Opinion(Severity.REFUSAL, message, evidence)
-    return Opinion(Severity.PASS, f"the controller's driver is {controller.driver}", evidence)
+    return Opinion(Severity.PASS, f"the controller's driver is {driver}", evidence)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import GROUPS, HostFacts
 from harness.facts.pci import PciDevice
@@ -9,7 +11,7 @@ from harness.rules.bootloader import explain_removal
 from harness.rules.controller import describe
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
-_DIRECT, _RELAXABLE = "direct", "direct-relaxable"
+_OVERRIDE = re.compile(r"PCIe ACS overrides enabled", re.IGNORECASE)
 
 
 @controller_rule(
@@ -17,83 +19,97 @@ _DIRECT, _RELAXABLE = "direct", "direct-relaxable"
     title="The controller's IOMMU group holds nothing foreign",
     why="A group is passed as a whole: every other device in it would leave the host too.",
     remedy="move the card to another slot, best one directly on the processor, or move the other device",
-    source="foxlet/vmra1n#4, 64kramsystem/vga-passthrough#34, PVE-Tools/PVE-Tools-9#98",
+    source="foxlet/vmra1n#4, 64kramsystem/vga-passthrough#34, harvester/harvester#7354, PVE-Tools/PVE-Tools-9#98",
+    required=True,
 )
 def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Look for members that are neither the controller nor a bridge."""
-    source = f"/sys/bus/pci/devices/{controller.address}/iommu_group"
-    if controller.group is None:
-        if facts.iommu.dma_remapping == "unknown" or facts.section_timed_out("pci"):
-            return Opinion(Severity.UNKNOWN, "the controller's group is not shown", (Evidence(source, "does not exist"),))
-        if facts.iommu.dma_remapping == "no":
-            cause = "there are no groups where DMA remapping is not in use, which has its own rule (IOM001)"
-            return Opinion(Severity.INFORMATION, cause, (Evidence(source, "does not exist"),))
-        return Opinion(
-            Severity.FAILURE, "the controller is in no IOMMU group", (Evidence(source, "does not exist"),), "see IOM001"
-        )
-    members = facts.group_members(controller.address)
-    folder = f"{GROUPS}/{controller.group}/devices"
-    unseen = set(facts.iommu.groups.get(controller.group, ())) - {device.address for device in members}
-    evidence = (Evidence(folder, "\n".join([*(_describe_member(device) for device in members), *sorted(unseen)])),)
-    foreign = [device for device in members if device.address != controller.address and not device.is_bridge]
-    names = [*map(describe, foreign), *sorted(unseen)]
-    shown = controller.address in facts.iommu.groups.get(controller.group, ()) and GROUPS not in facts.unread
-    if not names and (facts.section_timed_out("pci") or not shown):
-        return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {controller.group}", evidence)
-    if not names:
-        return Opinion(
-            Severity.PASS, f"group {controller.group} holds the controller and nothing but bridges beside it", evidence
-        )
-    message = f"group {controller.group} also holds {', '.join(names)}"
-    return Opinion(Severity.REFUSAL, message, evidence)
+    name = find_group(facts, controller)
+    if name is None:
+        return _judge_no_group(facts, controller)
+    members = find_members(facts, controller)
+    evidence = (Evidence(f"{GROUPS}/{name}/devices", "\n".join(map(_describe_member, members.items())) or "(not read)"),)
+    foreign = [device for device in members.values() if device and device.class_known and not device.is_bridge]
+    foreign = [device for device in foreign if device.address != controller.address]
+    unseen = [address for address, device in members.items() if device is None or not device.class_known]
+    # What sysfs lists and does not describe counts as foreign; a text may only have left its class out.
+    names = [*map(describe, foreign), *(unseen if GROUPS not in facts.unread else ())]
+    if names:
+        message = f"group {name} also holds {', '.join(names)}"
+        return Opinion(Severity.REFUSAL, message, evidence, _one_card(controller, foreign) if not unseen else "")
+    if unseen or facts.section_timed_out("pci") or not _is_whole(facts, name, controller):
+        return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {name}", evidence)
+    return Opinion(Severity.PASS, f"group {name} holds the controller and nothing but bridges beside it", evidence)
 
 
 @host_rule(
     "GRP002",
     title="The groups are those of the hardware",
     why="pcie_acs_override= (a patch) splits groups that the hardware does not separate: the isolation is a claim.",
-    remedy="",
-    source="lf-edge/eve#5969, Quansight/open-gpu-server#44",
+    remedy="take it away, and move the card to a slot whose root port separates it by itself:",
+    source="lf-edge/eve#5969, Quansight/open-gpu-server#44, harvester/harvester#7340",
+    removal="pcie_acs_override=...",
 )
 def acs_override(facts: HostFacts, _: Target) -> Opinion:
     """Look for the argument; a kernel without the patch ignores it, which its log would not say."""
-    evidence = (Evidence("/proc/cmdline", facts.kernel.cmdline),)
-    if not facts.kernel.cmdline:
-        return Opinion(Severity.UNKNOWN, "the kernel's command line was not read")
+    evidence = (Evidence("/proc/cmdline", facts.kernel.cmdline or "(not read)"), *facts.log.find(_OVERRIDE))
     value = facts.kernel.argument("pcie_acs_override")
-    if value is None:
-        return Opinion(Severity.PASS, "no pcie_acs_override= is given", evidence)
-    argument = f"pcie_acs_override={value}"
-    return Opinion(
-        Severity.CONDITION, f"{argument}: the groups are not real isolation", evidence, explain_removal(facts.kernel, argument)
-    )
+    argument = f"pcie_acs_override={value or ''}"
+    if value is not None:
+        remedy = explain_removal(facts.kernel, argument)
+        return Opinion(Severity.CONDITION, f"{argument}: the groups are not real isolation", evidence, remedy)
+    if len(evidence) > 1:
+        return Opinion(Severity.CONDITION, f"{evidence[1].text}: the groups are not real isolation", evidence)
+    if not facts.kernel.cmdline:
+        return Opinion(Severity.UNKNOWN, "the kernel's command line was not read", evidence)
+    return Opinion(Severity.PASS, "no pcie_acs_override= is given", evidence)
 
 
-@controller_rule(
-    "RES001",
-    title="Firmware keeps no memory mapped for the controller's group",
-    why="Linux refuses to give a device with a reserved region of type direct (an RMRR) to a guest, when that starts.",
-    remedy="switch off legacy USB support (USB keyboard emulation) in the firmware's setup, or update the firmware",
-    source="harvester/harvester#7340, harvester/harvester#8702, QubesOS/qubes-issues#2530",
-)
-def reserved_regions(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
-    """Judge the regions by their type; msi and reserved ones are in every group."""
-    if controller.group is None:
-        return Opinion(Severity.INFORMATION, "the controller is in no IOMMU group, which has its own rule (GRP001)")
-    source = f"{GROUPS}/{controller.group}/reserved_regions"
-    regions = facts.iommu.reserved_regions.get(controller.group, ())
-    evidence = (Evidence(source, "\n".join(regions) or "(none shown)"),)
-    kinds = {region.split()[-1] for region in regions if region.split()}
-    if _DIRECT in kinds:
-        message = "a region of type direct is reserved for the group: Linux refuses to give the controller to a guest"
-        return Opinion(Severity.FAILURE, message, evidence)
-    if _RELAXABLE in kinds:
-        message = "a region of type direct-relaxable is reserved for the group: Linux ignores the firmware's claim on it"
-        return Opinion(Severity.CONDITION, message, evidence)
-    if facts.section_timed_out("iommu"):
-        return Opinion(Severity.UNKNOWN, "the group's reserved regions could not be read in time", evidence)
-    return Opinion(Severity.PASS, "no memory is mapped for firmware in the controller's group", evidence)
+def find_group(facts: HostFacts, device: PciDevice) -> str | None:
+    """Return the IOMMU group of a function: by its link in sysfs, or by the listing of a text where sysfs shows none."""
+    if device.group is not None or (device.source == "sysfs" and GROUPS not in facts.unread):
+        return device.group
+    return next((name for name, members in facts.iommu.groups.items() if device.address in members), None)
 
 
-def _describe_member(device: PciDevice) -> str:
+def find_members(facts: HostFacts, device: PciDevice) -> dict[str, PciDevice | None]:
+    """Return all functions in a function's group, itself among them, by address; None for one that is only named."""
+    name = find_group(facts, device)
+    if name is None:
+        return {}
+    linked = [other.address for other in facts.pci if other.group == name]
+    return {address: facts.find_pci(address) for address in sorted({*linked, *facts.iommu.groups.get(name, ())})}
+
+
+def _is_whole(facts: HostFacts, name: str, controller: PciDevice) -> bool:
+    """Return whether the group was read in whole: from sysfs, or from a text that covers every function of the host."""
+    if controller.address not in facts.iommu.groups.get(name, ()) or facts.section_timed_out("iommu"):
+        return False
+    listed = {address for members in facts.iommu.groups.values() for address in members}
+    return GROUPS not in facts.unread or facts.log.complete or all(device.address in listed for device in facts.pci)
+
+
+def _judge_no_group(facts: HostFacts, controller: PciDevice) -> Opinion:
+    evidence = (Evidence(f"/sys/bus/pci/devices/{controller.address}/iommu_group", "does not exist"),)
+    if facts.iommu.dma_remapping == "no":
+        cause = "there are no groups where DMA remapping is not in use, which has its own rule (IOM001)"
+        return Opinion(Severity.INFORMATION, cause, evidence)
+    hidden = controller.source != "sysfs" or GROUPS in facts.unread
+    if facts.iommu.dma_remapping == "unknown" or facts.section_timed_out("pci") or hidden:
+        return Opinion(Severity.UNKNOWN, "the controller's group is not shown", (Evidence(GROUPS, "not read, or not named"),))
+    return Opinion(Severity.FAILURE, "the controller is in no IOMMU group", evidence, "see IOM001")
+
+
+def _one_card(controller: PciDevice, foreign: list[PciDevice]) -> str:
+    """Return the remedy where all of the group is one card: no slot parts its functions."""
+    card = controller.address.rpartition(".")[0]
+    if any(device.address.rpartition(".")[0] != card for device in foreign):
+        return ""
+    return "these are functions of one card, which no other slot parts: move the other device's work to another card"
+
+
+def _describe_member(member: tuple[str, PciDevice | None]) -> str:
+    address, device = member
+    if device is None:
+        return address
     return f"{describe(device)} class {device.class_text} driver {device.driver or 'none'}"

@@ -6,7 +6,7 @@ import re
 
 from harness.core.finding import Evidence, Severity
 from harness.facts.acpi import Table
-from harness.facts.host import HostFacts
+from harness.facts.host import GROUPS, HostFacts
 from harness.facts.kernel import Kernel
 from harness.rules.bootloader import explain_removal, explain_setting
 from harness.rules.rule import Opinion, Target, host_rule
@@ -16,7 +16,11 @@ _TABLES = "/sys/firmware/acpi/tables"
 _ANNOUNCEMENT = re.compile(r"(?:DMAR|Intel-IOMMU): (?:IOMMU )?enabled\s*$", re.IGNORECASE)
 _TROUBLE = re.compile(r"all ones|disabl|invalid\b|firmware bug|fail|inconsistent|not map|no ?DMAR", re.IGNORECASE)
 _TROUBLE_SHOWN = 5
-_OFF = (("intel_iommu", "off"), ("amd_iommu", "off"), ("iommu", "off"))
+_OFF = {
+    "intel": (("intel_iommu", "off"), ("iommu", "off"), ("acpi", "off")),
+    "amd": (("amd_iommu", "off"), ("iommu", "off"), ("acpi", "off")),
+}
+_OFF_FOR_ANY = tuple(dict.fromkeys((*_OFF["intel"], *_OFF["amd"])))
 _PASSTHROUGH = (("iommu", "pt"), ("iommu.passthrough", "1"))
 
 
@@ -40,6 +44,8 @@ def acpi_table(facts: HostFacts, _: Target) -> Opinion:
             return Opinion(severity, f"the {name} table is damaged: its length or its checksum is wrong", evidence)
     if remapping:
         return Opinion(Severity.INFORMATION, "DMA is remapped; its DMAR or IVRS table was not seen", evidence)
+    if facts.cpu.architecture in {"arm", "other"}:
+        return Opinion(Severity.UNKNOWN, "another architecture than x86 describes its IOMMU elsewhere", evidence)
     if all(table.status == "absent" for table in tables.values()):
         return Opinion(Severity.FAILURE, "the firmware has neither a DMAR nor an IVRS table: it describes no IOMMU", evidence)
     return Opinion(Severity.UNKNOWN, "the ACPI tables could not be read", evidence, "run as root, outside of a container")
@@ -50,19 +56,21 @@ def acpi_table(facts: HostFacts, _: Target) -> Opinion:
     title="DMA remapping is in use",
     why="Without it a device that is given to a guest could reach all memory, and VFIO refuses to pass it.",
     remedy="enable the IOMMU in the firmware's setup and by kernel argument (ACP001, IOM002)",
-    source="foxlet/macOS-Simple-KVM#143, fwupd/fwupd#2093, Dasharo/dasharo-issues#14",
+    source="foxlet/macOS-Simple-KVM#143, fwupd/fwupd#2093, Dasharo/dasharo-issues#14, driver-api/vfio.html",
+    required=True,
 )
 def dma_remapping(facts: HostFacts, _: Target) -> Opinion:
     """Ask for units and filled groups."""
+    unseen = "(empty, or not read)" if facts.iommu.dma_remapping != "no" else "(empty)"
     evidence: tuple[Evidence, ...] = (
-        Evidence("/sys/class/iommu", " ".join(facts.iommu.units) or "(empty)"),
-        Evidence("/sys/kernel/iommu_groups", f"{len(facts.iommu.groups)} groups" if facts.iommu.groups else "(empty)"),
+        Evidence("/sys/class/iommu", " ".join(facts.iommu.units) or unseen),
+        Evidence(GROUPS, f"{len(facts.iommu.groups)} groups" if facts.iommu.groups else unseen),
+        *facts.iommu.dma_evidence,
     )
     if facts.iommu.dma_remapping == "yes":
-        message = f"{len(facts.iommu.units)} IOMMU unit(s) translate for {len(facts.iommu.groups)} groups"
-        return Opinion(Severity.PASS, message, evidence)
+        return Opinion(Severity.PASS, _explain_presence(facts), evidence)
     log = (*_announcements(facts), *[line for line in facts.log.lines if _TROUBLE.search(line)][:_TROUBLE_SHOWN])
-    evidence += tuple(Evidence("dmesg", line) for line in dict.fromkeys(log))
+    evidence = tuple(dict.fromkeys((*evidence, *(Evidence("dmesg", line) for line in log))))
     if facts.iommu.dma_remapping == "unknown":
         return Opinion(Severity.UNKNOWN, "the host does not show whether DMA is remapped", evidence)
     return Opinion(Severity.FAILURE, _explain_absence(facts), evidence)
@@ -71,28 +79,23 @@ def dma_remapping(facts: HostFacts, _: Target) -> Opinion:
 @host_rule(
     "IOM002",
     title="The kernel's arguments let it use the IOMMU",
-    why="Most kernels use Intel's IOMMU only with intel_iommu=on; AMD's is used unless it is switched off.",
-    remedy="",
-    source="foxlet/macOS-Simple-KVM#143",
+    why="Many kernels use Intel's IOMMU only with intel_iommu=on (others have it built in); AMD's is used unless switched off.",
+    remedy="take intel_iommu=off, amd_iommu=off and iommu=off away, and on Intel:",
+    source="foxlet/macOS-Simple-KVM#143, admin-guide/kernel-parameters.html",
+    setting="intel_iommu=on",
 )
 def kernel_argument(facts: HostFacts, _: Target) -> Opinion:
     """Compare the command line with the IOMMU's maker."""
     kernel, vendor = facts.kernel, facts.iommu.vendor
-    evidence = (Evidence("/proc/cmdline", kernel.cmdline),)
+    evidence = (Evidence("/proc/cmdline", kernel.cmdline or "(not read)"),)
     if facts.iommu.dma_remapping == "yes":
         return Opinion(Severity.PASS, "DMA is remapped with the arguments as they are", evidence)
-    switched_off = _find_argument(kernel, _OFF)
-    if switched_off:
+    if not kernel.cmdline:
+        return Opinion(Severity.UNKNOWN, "the kernel's command line was not read")
+    if switched_off := _find_argument(kernel, _OFF.get(vendor, _OFF_FOR_ANY)):
         message = f"the kernel argument {switched_off} switches the IOMMU off"
         return Opinion(Severity.FAILURE, message, evidence, explain_removal(kernel, switched_off))
-    if vendor == "amd":
-        return Opinion(Severity.PASS, "AMD-Vi needs no kernel argument", evidence)
-    if "on" in (kernel.argument("intel_iommu") or "").split(","):
-        return Opinion(Severity.PASS, "intel_iommu=on is given", evidence)
-    if vendor == "intel":
-        message = "intel_iommu=on is not given, and the kernel does not use the IOMMU that the firmware describes"
-        return Opinion(Severity.FAILURE, message, evidence, explain_setting(kernel, "intel_iommu=on"))
-    return Opinion(Severity.INFORMATION, "no IOMMU is known that an argument could switch on", evidence)
+    return _judge_setting(facts, evidence)
 
 
 @host_rule(
@@ -100,22 +103,47 @@ def kernel_argument(facts: HostFacts, _: Target) -> Opinion:
     title="The host's own DMA is translated too",
     why="With iommu=pt the host's devices bypass translation, which is faster; devices of a guest are translated all the same.",
     remedy="",
-    source="Linux, Documentation/admin-guide/kernel-parameters.txt: iommu.passthrough",
+    source="admin-guide/kernel-parameters.html",
 )
 def host_passthrough(facts: HostFacts, _: Target) -> Opinion:
     """Tell whether the host runs in pass-through mode: no weakness, but figures depend on it."""
     evidence = (
-        Evidence("/proc/cmdline", facts.kernel.cmdline),
-        Evidence("/sys/kernel/iommu_groups/*/type", " ".join(sorted(set(facts.iommu.group_types.values()))) or "(not shown)"),
+        Evidence("/proc/cmdline", facts.kernel.cmdline or "(not read)"),
+        Evidence(f"{GROUPS}/*/type", " ".join(sorted(set(facts.iommu.group_types.values()))) or "(not shown)"),
     )
-    if not facts.kernel.cmdline:
-        return Opinion(Severity.INFORMATION, "the kernel's command line was not read")
     if facts.iommu.dma_remapping != "yes":
         return Opinion(Severity.INFORMATION, "DMA remapping is not known to be in use, which has its own rule (IOM001)", evidence)
     argument = _find_argument(facts.kernel, _PASSTHROUGH)
-    if argument:
-        return Opinion(Severity.INFORMATION, f"{argument}: the host's own devices bypass translation", evidence)
-    return Opinion(Severity.PASS, "no kernel argument lets the host's devices bypass translation", evidence)
+    if argument or facts.iommu.default_domain == "passthrough":
+        by = argument or "by the kernel's default"
+        return Opinion(Severity.INFORMATION, f"{by}: the host's own devices bypass translation", evidence)
+    if not facts.kernel.cmdline and facts.iommu.default_domain != "translated":
+        return Opinion(Severity.UNKNOWN, "the kernel's command line was not read", evidence)
+    return Opinion(Severity.PASS, "nothing lets the host's devices bypass translation", evidence)
+
+
+def _judge_setting(facts: HostFacts, evidence: tuple[Evidence, ...]) -> Opinion:
+    """Judge a command line that switches nothing off, on a host that is not known to remap."""
+    kernel, vendor = facts.kernel, facts.iommu.vendor
+    if vendor in {"amd", "arm"}:
+        return Opinion(Severity.PASS, "AMD-Vi needs no kernel argument" if vendor == "amd" else "Arm needs none", evidence)
+    if "on" in (kernel.argument("intel_iommu") or "").split(","):
+        return Opinion(Severity.PASS, "intel_iommu=on is given", evidence)
+    if vendor != "intel":
+        return Opinion(Severity.INFORMATION, "no IOMMU is known that an argument could switch on", evidence)
+    if facts.iommu.dma_remapping == "unknown":
+        message = "intel_iommu=on is not given; whether this kernel is built to use the IOMMU without it is not known"
+        return Opinion(Severity.UNKNOWN, message, evidence, explain_setting(kernel, "intel_iommu=on"))
+    message = "intel_iommu=on is not given, and the kernel does not use the IOMMU that the firmware describes"
+    return Opinion(Severity.FAILURE, message, evidence, explain_setting(kernel, "intel_iommu=on"))
+
+
+def _explain_presence(facts: HostFacts) -> str:
+    if facts.iommu.units:
+        return f"{len(facts.iommu.units)} IOMMU unit(s) translate for {len(facts.iommu.groups)} groups"
+    return (
+        f"the IOMMU works, for {len(facts.iommu.groups)} groups" if facts.iommu.groups else "the IOMMU works, by the kernel's log"
+    )
 
 
 def _describe(table: Table) -> str:

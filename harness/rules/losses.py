@@ -6,8 +6,11 @@ from harness.core.finding import Evidence, Severity
 from harness.facts.host import MOUNTS, ROUTES, SWAPS, HostFacts
 from harness.facts.pci import PciDevice
 from harness.facts.storage import Disk
+from harness.facts.usb import UsbDevice
 from harness.rules.rule import Opinion, Target, controller_rule
 
+USB_CONSOLES = ("ttyUSB", "ttyACM")
+_SERIAL = {"pl2303", "cp210x", "ch341", "ch341-uart", "cdc_acm", "mos7840", "ftdi_sio", "usb_serial_simple", "xr_serial"}
 _USE_SOURCES = "/proc/self/mountinfo, /proc/swaps, /sys/class/block/*/holders, /sys/fs"
 
 
@@ -84,12 +87,44 @@ def keyboards(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     found = [device for device in facts.usb_on(controller.address) if device.is_keyboard]
     others = [device for device in facts.usb if device.is_keyboard and device not in found]
     evidence = tuple(Evidence(f"/sys/bus/usb/devices/{device.name}", f"{device.id} {device.product}".strip()) for device in found)
+    if not found and not facts.usb and controller.source != "sysfs":
+        return Opinion(Severity.UNKNOWN, "the host does not show which USB devices are on the controller")
     if not found:
         nothing = (Evidence("/sys/bus/usb/devices", f"no boot keyboard behind {controller.address}"),)
         return Opinion(Severity.PASS, "no USB keyboard is on the controller", nothing)
     names = ", ".join(device.name for device in found)
     last = "" if others else ", the host's only USB keyboard"
     return Opinion(Severity.INFORMATION, f"a keyboard is on the controller: {names}{last}", evidence)
+
+
+@controller_rule(
+    "CON001",
+    title="No console of the kernel is on the controller",
+    why="A serial console behind a USB adapter falls silent with the controller, just when its messages would be needed.",
+    remedy="",
+    source="foxlet/macOS-Simple-KVM#373, admin-guide/serial-console.html",
+)
+def consoles(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
+    """Look for USB consoles and for adapters behind the controller: for information, as with keyboards."""
+    usb = [name for name in facts.kernel.consoles if name.startswith(USB_CONSOLES)]
+    evidence: tuple[Evidence, ...] = (
+        Evidence("/proc/consoles, /proc/cmdline", " ".join(facts.kernel.consoles) or "no console is named"),
+    )
+    adapters = [device for device in facts.usb_on(controller.address) if is_serial_adapter(device)]
+    if usb and adapters:
+        names = ", ".join(device.name for device in adapters)
+        evidence += tuple(
+            Evidence(f"/sys/bus/usb/devices/{device.name}", f"{device.id} {device.product}".strip()) for device in adapters
+        )
+        return Opinion(Severity.INFORMATION, f"the console {', '.join(usb)} hangs on the controller: {names}", evidence)
+    if not facts.kernel.consoles and not facts.kernel.cmdline:
+        return Opinion(Severity.UNKNOWN, "the host does not show the kernel's consoles", evidence)
+    return Opinion(Severity.PASS, "no console of the kernel is on the controller", evidence)
+
+
+def is_serial_adapter(device: UsbDevice) -> bool:
+    """Return whether one of a device's drivers makes a serial port of it."""
+    return any(driver in _SERIAL or driver.endswith("_sio") for driver in device.drivers)
 
 
 def _evidence(disk: Disk) -> Evidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.core.finding import Evidence, Severity
-from harness.facts.host import HostFacts
+from harness.facts.host import LISTS, HostFacts
 from harness.rules.rule import Opinion, Target, host_rule
 
 _NEEDED_TOOLS = ("fio", "dd", "timeout", "sha256sum")
@@ -17,6 +17,7 @@ _SHOWN_BY = ("lspci", "lsusb")
     why="What could not be read is unknown: a pass that rests on silence is none.",
     remedy="run as root; if a read does not end, look for a hung device in dmesg before anything else",
     source="openshift/sriov-network-operator#498, pop-os/linux#307",
+    required=True,
 )
 def answers(facts: HostFacts, _: Target) -> Opinion:
     """Name the gaps: what was cut off makes the photograph unsafe, what was denied has its own rules where it matters."""
@@ -29,6 +30,9 @@ def answers(facts: HostFacts, _: Target) -> Opinion:
         return Opinion(Severity.UNKNOWN, f"{len(late)} answer(s) did not come in time", evidence)
     if denied:
         return Opinion(Severity.INFORMATION, f"the host denied {len(denied)} of the answers", evidence)
+    if missing := [name for name, there in _parts(facts).items() if not there]:
+        evidence = (Evidence("capture", f"not in it: {', '.join(missing)}"),)
+        return Opinion(Severity.INFORMATION, "the capture holds a part of what a host can tell; the rest is unknown", evidence)
     return Opinion(Severity.PASS, "the host answered everything", (Evidence("probe", f"complete, taken {facts.taken}"),))
 
 
@@ -37,7 +41,9 @@ def answers(facts: HostFacts, _: Target) -> Opinion:
     title="The host has the tools that the suites use",
     why="Speed is measured with fio, content read with dd and sha256sum, waits end with timeout, sockets are relayed.",
     remedy="install them on the host (Debian: fio, coreutils, perl or python3, pciutils, usbutils)",
-    source="this suite",
+    source="https://fio.readthedocs.io/en/latest/fio_doc.html",
+    about="suite",
+    required=True,
 )
 def tools(facts: HostFacts, _: Target) -> Opinion:
     """Name what is missing: no fault of the board's, but nothing can be proven without."""
@@ -58,15 +64,28 @@ def tools(facts: HostFacts, _: Target) -> Opinion:
     title="The kernel is not locked down",
     why="Lockdown (Secure Boot) blocks some tools, but neither VFIO nor this suite, which use plain sysfs.",
     remedy="",
-    source="intel/pf-bb-config#1, pop-os/system76-scheduler#50",
+    source="intel/pf-bb-config#1, pop-os/system76-scheduler#50, https://man7.org/linux/man-pages/man7/kernel_lockdown.7.html",
 )
 def lockdown(facts: HostFacts, _: Target) -> Opinion:
     """Tell the state of lockdown."""
     state = facts.kernel.lockdown
     evidence = (Evidence("/sys/kernel/security/lockdown", state or "(not shown)"),)
-    if state in {"", "none"}:
+    if not state:
+        return Opinion(Severity.UNKNOWN, "the kernel does not show whether it is locked down", evidence)
+    if state == "none":
         return Opinion(Severity.PASS, "the kernel is not locked down", evidence)
     return Opinion(Severity.INFORMATION, f"the kernel is locked down ({state})", evidence)
+
+
+def _parts(facts: HostFacts) -> dict[str, bool]:
+    """Return what a capture should hold, and whether it does."""
+    return {
+        "the processor": facts.cpu.features_known or bool(facts.cpu.model),
+        "the command line": bool(facts.kernel.cmdline),
+        "PCI functions in sysfs": any(device.source == "sysfs" for device in facts.pci),
+        "the kernel's log": facts.log.status != "unknown",
+        **{name: name not in facts.unread for name in LISTS},
+    }
 
 
 def _quote(gap: str) -> Evidence:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import HostFacts
-from harness.rules.rule import Opinion, Target, host_rule
+from harness.rules.rule import Opinion, Target, host_rule, no_sign
+
+# "x86/cpu: VMX (outside TXT) disabled by BIOS" and "x86/cpu: SVM disabled (by BIOS) in MSR_VM_CR" since Linux 5.6 and 6.6, before
+# "kvm: disabled by bios", which stands for either.
+_DISABLED = re.compile(
+    r"kvm(?:_intel|_amd)?: .*disabled (?:by|in) bios|(?:VMX|SVM)\b.*disabled (?:by|in) bios|SVM disabled \(by BIOS\)",
+    re.IGNORECASE,
+)
 
 
 @host_rule(
@@ -23,8 +32,25 @@ def virtualization_flag(facts: HostFacts, _: Target) -> Opinion:
         )
     if facts.section_timed_out("cpu"):
         return Opinion(Severity.UNKNOWN, "/proc/cpuinfo could not be read in time")
+    if not facts.cpu.features_known or facts.cpu.architecture not in {"", "x86"}:
+        return Opinion(Severity.UNKNOWN, "the host does not show the features of an x86 processor", _model(facts))
     evidence = Evidence("/proc/cpuinfo", f"{facts.cpu.model}, flags: neither vmx nor svm")
     return Opinion(Severity.CONDITION, "the processor shows neither vmx nor svm: the guest runs emulated", (evidence,))
+
+
+@host_rule(
+    "CPU002",
+    title="The firmware does not switch virtualization off",
+    why="A processor that has vmx or svm may still be forbidden to use it, by a lock that only the firmware's setup can change.",
+    remedy="enable Intel VT-x or AMD SVM in the firmware's setup, then switch the power off and on: the lock outlives a reboot",
+    source="virt/kvm/api.html, https://www.linux-kvm.org/page/FAQ",
+)
+def firmware_lock(facts: HostFacts, _: Target) -> Opinion:
+    """Look for the log's lines; since Linux 5.6 the flag vmx goes away with the lock, before it stayed."""
+    found = facts.log.find(_DISABLED)
+    if found:
+        return Opinion(Severity.CONDITION, "the firmware switches virtualization off: the guest runs emulated", found)
+    return no_sign(facts, "virtualization that the firmware switched off")
 
 
 @host_rule(
@@ -32,7 +58,7 @@ def virtualization_flag(facts: HostFacts, _: Target) -> Opinion:
     title="/dev/kvm can be opened",
     why="QEMU runs the guest on the processor only through /dev/kvm. That it works too is shown by the guest's boot.",
     remedy="load kvm_intel or kvm_amd (`modprobe kvm_amd`), and let the user into the group kvm",
-    source="Linux, Documentation/virt/kvm/api.rst",
+    source="virt/kvm/api.html",
 )
 def kvm_device(facts: HostFacts, _: Target) -> Opinion:
     """Look for the node and the right to open it."""
@@ -43,6 +69,8 @@ def kvm_device(facts: HostFacts, _: Target) -> Opinion:
     if facts.kvm.present:
         evidence = Evidence("/dev/kvm", "exists, permission denied")
         return Opinion(Severity.CONDITION, "/dev/kvm may not be opened by this user: the guest runs emulated", (evidence,))
+    if not facts.kvm.asked:
+        return Opinion(Severity.UNKNOWN, "the capture does not show the host's device nodes")
     return Opinion(Severity.CONDITION, "there is no /dev/kvm: the guest runs emulated", (Evidence("/dev/kvm", "does not exist"),))
 
 
@@ -51,7 +79,9 @@ def kvm_device(facts: HostFacts, _: Target) -> Opinion:
     title="QEMU is installed on the host",
     why="The guest that receives the controller is a QEMU on the host.",
     remedy="install QEMU for x86 on the host (Debian: qemu-system-x86, Fedora: qemu-kvm)",
-    source="QEMU, docs/system/invocation",
+    source="https://www.qemu.org/docs/master/system/invocation.html",
+    about="suite",
+    required=True,
 )
 def qemu(facts: HostFacts, _: Target) -> Opinion:
     """Look for what QEMU says of its version; its absence says nothing about the board."""
@@ -62,3 +92,7 @@ def qemu(facts: HostFacts, _: Target) -> Opinion:
         return Opinion(Severity.UNKNOWN, "QEMU did not tell its version in time")
     evidence = Evidence("qemu-system-x86_64 --version", "no such program in PATH, nor /usr/libexec/qemu-kvm")
     return Opinion(Severity.UNKNOWN, "there is no QEMU on the host: no guest can be started", (evidence,))
+
+
+def _model(facts: HostFacts) -> tuple[Evidence, ...]:
+    return (Evidence("/proc/cpuinfo", facts.cpu.model),) if facts.cpu.model else ()

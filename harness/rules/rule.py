@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, NotRequired, TypedDict, Unpack
 
 from harness.core.finding import Evidence, Finding, Severity
 from harness.facts.host import HostFacts, find_controllers
 from harness.facts.pci import PciDevice
+from harness.rules.bootloader import WAYS
+
+_THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 
 HOST = "host"
 """The subject of findings that are about no device."""
@@ -26,6 +30,7 @@ class Target:
     address: str | None = None
     subsystem: str | None = None
     driver: str = "vfio-pci"
+    guest_memory_mib: int = 0  # 0: not known
 
     @property
     def wish(self) -> str:
@@ -35,11 +40,18 @@ class Target:
 
 
 Judge = Callable[[HostFacts, Target], Finding]
+Scope = Literal["host", "controller"]
+About = Literal["board", "suite"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: ``judge`` gives exactly one finding, also where the rule holds or cannot be judged."""
+    """One rule: ``judge`` gives exactly one finding, also where the rule holds or cannot be judged.
+
+    ``scope`` tells whether the host or one controller is its subject. Where a ``required`` rule is UNKNOWN, so is the verdict.
+    A rule ``about`` the suite (its tools, the bench file) says nothing of the board. ``setting`` and ``removal`` are the kernel
+    arguments that its remedy adds or takes away.
+    """
 
     id: str
     title: str
@@ -47,6 +59,28 @@ class Rule:
     remedy: str
     source: str
     judge: Judge
+    scope: Scope = "host"
+    required: bool = False
+    about: About = "board"
+    setting: str = ""
+    removal: str = ""
+
+    @property
+    def group(self) -> str:
+        """Return the letters of its id: what it is about."""
+        return self.id.rstrip("0123456789")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return where it is from, as addresses; ``owner/repo#12`` is a thread there, ``path.html`` a page of the kernel's."""
+        return tuple(map(_expand, filter(None, self.source.split(", "))))
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """Return what to do where it does not hold, on whatever host: the remedy, then one line for each boot loader."""
+        setting = [f"{way.host}: {way.setting(self.setting)}" for way in WAYS] if self.setting else []
+        removal = [f"{way.host}: {way.removal(self.removal)}" for way in WAYS] if self.removal else []
+        return tuple(filter(None, (self.remedy, *setting, *removal)))
 
 
 class Opinion(NamedTuple):
@@ -81,30 +115,61 @@ def find_target(
     return Target(fitting[0] if len(fitting) == 1 else None, id, address, subsystem, driver)
 
 
-def host_rule(id: str, *, title: str, why: str, remedy: str, source: str) -> Callable[[HostOpinion], Rule]:  # noqa: A002
+class Words(TypedDict):
+    """What a rule says of itself; see ``Rule``."""
+
+    title: str
+    why: str
+    remedy: str
+    source: str
+    scope: NotRequired[Scope]
+    required: NotRequired[bool]
+    about: NotRequired[About]
+    setting: NotRequired[str]
+    removal: NotRequired[str]
+
+
+def host_rule(id: str, **words: Unpack[Words]) -> Callable[[HostOpinion], Rule]:  # noqa: A002 (a rule's name for it)
     """Make a rule about the host of a function that gives an opinion."""
 
     def make(opinion: HostOpinion) -> Rule:
         def judge(facts: HostFacts, target: Target) -> Finding:
-            return _finding(id, remedy, HOST, opinion(facts, target))
+            return _finding(id, words["remedy"], HOST, opinion(facts, target))
 
-        return Rule(id, title, why, remedy, source, judge)
+        return Rule(id=id, judge=judge, **words)
 
     return make
 
 
-def controller_rule(id: str, *, title: str, why: str, remedy: str, source: str) -> Callable[[ControllerOpinion], Rule]:  # noqa: A002
+def controller_rule(id: str, **words: Unpack[Words]) -> Callable[[ControllerOpinion], Rule]:  # noqa: A002 (as above)
     """Make a rule about the controller; without one it cannot be judged, and PCI001 says why there is none."""
 
     def make(opinion: ControllerOpinion) -> Rule:
         def judge(facts: HostFacts, target: Target) -> Finding:
             if target.controller is None:
                 return Finding(id, Severity.UNKNOWN, HOST, UNDETERMINED)
-            return _finding(id, remedy, target.controller.address, opinion(facts, target, target.controller))
+            return _finding(id, words["remedy"], target.controller.address, opinion(facts, target, target.controller))
 
-        return Rule(id, title, why, remedy, source, judge)
+        return replace(Rule(id=id, judge=judge, **words), scope="controller")
 
     return make
+
+
+def no_sign(facts: HostFacts, what: str) -> Opinion:
+    """Return what a log without a bad sign proves: something only if it was read from the boot on."""
+    if facts.log.complete:
+        return Opinion(
+            Severity.PASS, f"the kernel's log tells of no {what}", (Evidence("dmesg", f"whole, no line about {what}"),)
+        )
+    state = {"read": "is not whole", "denied": "was denied"}.get(facts.log.status, "was not read")
+    message = f"the kernel's log {state}: it might tell of {what}"
+    return Opinion(Severity.UNKNOWN, message, (Evidence("dmesg", state),), "read dmesg as root, soon after the boot")
+
+
+def _expand(source: str) -> str:
+    if thread := _THREAD.fullmatch(source):
+        return f"https://github.com/{thread[1]}/issues/{thread[2]}"
+    return source if "://" in source else f"https://docs.kernel.org/{source}"
 
 
 def _finding(rule: str, remedy: str, subject: str, opinion: Opinion) -> Finding:

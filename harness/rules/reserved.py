@@ -1,0 +1,105 @@
+"""Rules about memory that firmware keeps for a device (RMRR, IVMD): where Linux honours it, the device cannot be given away."""
+
+from __future__ import annotations
+
+import re
+
+from harness.core.finding import Evidence, Severity
+from harness.facts.host import GROUPS, HostFacts
+from harness.facts.pci import PciDevice
+from harness.rules.bootloader import explain_removal
+from harness.rules.groups import find_group
+from harness.rules.rule import Opinion, Target, controller_rule, host_rule, no_sign
+
+_DIRECT, _RELAXABLE = "direct", "direct-relaxable"
+# Which RMRRs matter is told by reserved_regions since Linux 5.3; AMD's are honoured since 6.6.
+_RELAXED_SINCE, _AMD_SINCE = (5, 3), (6, 6)
+_REFUSED = re.compile(r"ineligible for IOMMU domain attach due to platform RMRR|requested this device have a 1:1 IOMMU mapping")
+_MAPPED = re.compile(r"Setting identity map\b", re.IGNORECASE)
+_PATCHED = re.compile(r"assuming all RMRRs are relaxable", re.IGNORECASE)
+_NONE = re.compile(r"No RMRR found", re.IGNORECASE)
+_TABLE = "/sys/firmware/acpi/tables"
+
+
+@controller_rule(
+    "RES001",
+    title="Firmware keeps no memory mapped for the controller's group",
+    why="Linux refuses to give a device with a reserved region of type direct (an RMRR) to a guest, when that starts.",
+    remedy="switch off legacy USB support (USB keyboard emulation) in the firmware's setup, or update the firmware",
+    source="harvester/harvester#7340, harvester/harvester#8702, QubesOS/qubes-issues#2530, void-linux/void-docs#217",
+)
+def reserved_regions(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
+    """Judge the regions by their type (msi and reserved ones are in every group); without them, by the log and the table."""
+    if refused := _about(facts, _REFUSED, controller):
+        return Opinion(Severity.FAILURE, "Linux refused to give the controller to a guest: firmware keeps memory for it", refused)
+    name = find_group(facts, controller)
+    if name is None and facts.iommu.dma_remapping == "no":
+        evidence = (Evidence(f"/sys/bus/pci/devices/{controller.address}/iommu_group", "does not exist"),)
+        return Opinion(Severity.INFORMATION, "the controller is in no IOMMU group, which has its own rule (GRP001)", evidence)
+    if regions := facts.iommu.reserved_regions.get(name or "", ()):
+        return _judge_regions(facts, Evidence(f"{GROUPS}/{name}/reserved_regions", "\n".join(regions)))
+    return _judge_texts(facts, controller)
+
+
+@host_rule(
+    "RES002",
+    title="The kernel is not patched to ignore what firmware reserves",
+    why="A patch (relax_rmrr) lets devices go whose memory the firmware still uses: that may harm the host.",
+    remedy="boot a kernel without the patch, and take the argument away:",
+    source="harvester/harvester#7340, https://github.com/kiler129/relax-intel-rmrr",
+    removal="intel_iommu=relax_rmrr",
+)
+def relaxed(facts: HostFacts, _: Target) -> Opinion:
+    """Look for the patch's argument and its line in the log."""
+    evidence = (Evidence("/proc/cmdline", facts.kernel.cmdline or "(not read)"), *facts.log.find(_PATCHED))
+    given = any("relax_rmrr" in word for word in facts.kernel.arguments if word.startswith("intel_iommu="))
+    if given or len(evidence) > 1:
+        remedy = explain_removal(facts.kernel, "relax_rmrr of intel_iommu=") if given else ""
+        return Opinion(Severity.CONDITION, "a patched kernel ignores what firmware reserves for devices", evidence, remedy)
+    if facts.kernel.cmdline:
+        return Opinion(Severity.PASS, "the kernel is not told to ignore what firmware reserves", evidence)
+    return no_sign(facts, "a kernel that ignores what firmware reserves")
+
+
+def honours_direct(facts: HostFacts) -> bool:
+    """Return whether this kernel refuses a USB controller for a region of type direct; an unknown kernel is taken for one.
+
+    Linux 4.11 to 5.2 calls every RMRR direct, and yet lets USB controllers go; AMD's regions stop nothing before 6.6.
+    """
+    match = re.match(r"(\d+)\.(\d+)", facts.kernel.release)
+    version = (int(match[1]), int(match[2])) if match else (99, 0)
+    return version >= (_AMD_SINCE if facts.iommu.vendor == "amd" else _RELAXED_SINCE)
+
+
+def _judge_regions(facts: HostFacts, regions: Evidence) -> Opinion:
+    evidence = (regions,)
+    kinds = {region.split()[-1] for region in regions.text.splitlines() if region.split()}
+    if _DIRECT in kinds and honours_direct(facts):
+        message = "a region of type direct is reserved for the group: Linux refuses to give the controller to a guest"
+        return Opinion(Severity.FAILURE, message, evidence)
+    if _DIRECT in kinds:
+        message = f"a region of type direct is reserved for the group; Linux {facts.kernel.release} does not stop at it"
+        return Opinion(Severity.CONDITION, message, evidence)
+    if _RELAXABLE in kinds:
+        message = "a region of type direct-relaxable is reserved for the group: Linux ignores the firmware's claim on it"
+        return Opinion(Severity.CONDITION, message, evidence)
+    return Opinion(Severity.PASS, "no memory is mapped for firmware in the controller's group", evidence)
+
+
+def _judge_texts(facts: HostFacts, controller: PciDevice) -> Opinion:
+    """Judge by the log's mappings and the firmware's table where the group's regions were not read."""
+    if mapped := _about(facts, _MAPPED, controller):
+        message = "firmware keeps memory mapped for the controller; Linux ignores that for USB controllers"
+        return Opinion(Severity.CONDITION, message, mapped)
+    dmar = facts.acpi.dmar
+    if dmar.table.status == "present" and dmar.table.checksum_valid and not dmar.reserved:
+        return Opinion(Severity.PASS, "the firmware reserves no memory for any device", (Evidence(f"{_TABLE}/DMAR", "no RMRR"),))
+    if none := facts.log.find(_NONE):
+        return Opinion(Severity.PASS, "the firmware reserves no memory for any device", none)
+    evidence = (Evidence(f"{GROUPS}/*/reserved_regions", "(not read)"),)
+    message = "the host does not show what is reserved for the controller's group"
+    return Opinion(Severity.UNKNOWN, message, evidence, "read /sys/kernel/iommu_groups/*/reserved_regions into the capture")
+
+
+def _about(facts: HostFacts, pattern: re.Pattern[str], controller: PciDevice) -> tuple[Evidence, ...]:
+    return tuple(item for item in facts.log.find(pattern, limit=99) if controller.address in item.text)
