@@ -8,12 +8,9 @@ from harness.core.finding import Evidence, Severity
 from harness.facts.host import HostFacts
 from harness.rules.rule import Opinion, Target, host_rule, no_sign
 
-# "x86/cpu: VMX (outside TXT) disabled by BIOS" and "x86/cpu: SVM disabled (by BIOS) in MSR_VM_CR" since Linux 5.6 and 6.6, before
-# "kvm: disabled by bios", which stands for either.
-_DISABLED = re.compile(
-    r"kvm(?:_intel|_amd)?: .*disabled (?:by|in) bios|(?:VMX|SVM)\b.*disabled (?:by|in) bios|SVM disabled \(by BIOS\)",
-    re.IGNORECASE,
-)
+# "kvm: disabled by bios" of old kernels, "x86/cpu: VMX (outside TXT) disabled by BIOS" since 5.6, "SVM disabled (by BIOS) in
+# MSR_VM_CR" since 6.6, and what kvm_intel and kvm_amd say when they are loaded.
+_DISABLED = re.compile(r"(?:kvm|VMX|SVM).*(?:disabled|not enabled) \(?(?:by|in) bios\b", re.IGNORECASE)
 
 
 @host_rule(

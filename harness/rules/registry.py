@@ -70,6 +70,30 @@ _IN_ORDER = (
     probing.lockdown,
 )
 
+GROUPS: Mapping[str, str] = MappingProxyType(
+    {
+        "HST": "the host, and what it says of itself",
+        "CPU": "the processor",
+        "KVM": "KVM",
+        "QEM": "QEMU",
+        "MEM": "memory that is locked",
+        "ACP": "the firmware's tables",
+        "IOM": "DMA remapping",
+        "IRQ": "interrupt remapping",
+        "VFI": "VFIO",
+        "GRP": "IOMMU groups",
+        "RES": "memory that firmware reserves",
+        "PCI": "the controller",
+        "RST": "resets",
+        "STO": "disks that the host would lose",
+        "NET": "the network that the host would lose",
+        "INP": "keyboards that the host would lose",
+        "CON": "consoles that the host would lose",
+        "LCK": "lockdown",
+    }
+)
+"""What each group of letters is about, in reading order."""
+
 RULES: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in _IN_ORDER})
 """Every rule by its id."""
 

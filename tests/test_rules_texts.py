@@ -1,0 +1,358 @@
+"""Rules on captures with parts missing: what a text does not tell is unknown, and what it does tell counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from harness.core.capture import Status
+from harness.core.finding import Evidence, Finding, Severity
+from harness.core.pci import XHCI_CLASS
+from harness.facts.cpu import Cpu
+from harness.facts.host import GROUPS, HostFacts, read_facts
+from harness.facts.iommu import Fault, Iommu
+from harness.facts.kernel import Kernel
+from harness.facts.log import KernelLog
+from harness.facts.pci import PciDevice
+from harness.rules.registry import RULES, judge
+from harness.rules.rule import Target
+from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, group, make_capture, without
+
+ADDRESS = "0000:05:00.0"
+CONTROLLER = PciDevice(ADDRESS, "1033:0194", class_code=XHCI_CLASS, source="commands/lspci")
+BRIDGE = PciDevice("0000:00:1c.7", "8086:3b50", class_code=0x060400, source="commands/lspci")
+NIC = PciDevice("0000:05:00.1", "8086:10d3", class_code=0x020000, source="commands/lspci")
+GROUPED = Iommu("intel", "yes", groups={"7": ("0000:00:1c.7", ADDRESS)})
+
+
+def told(*lines: str, whole: bool = True, **facts: object) -> HostFacts:
+    """Return what a log, lspci and nothing else tell of a host."""
+    known = HostFacts(pci=(BRIDGE, CONTROLLER), log=KernelLog("read", whole, lines))
+    return replace(known, **facts)
+
+
+def find(rule: str, facts: HostFacts, device: PciDevice = CONTROLLER) -> Finding:
+    """Judge one function by one rule."""
+    return judge(rule, facts, Target(device, address=device.address))
+
+
+def test_texts_pass_nothing_by_silence() -> None:
+    """Of a host known by lspci alone nothing passes but what lspci tells."""
+    facts = HostFacts(pci=(BRIDGE, CONTROLLER))
+
+    passed = {rule for rule in RULES if find(rule, facts).severity is Severity.PASS}
+
+    assert passed == {"HST006", "PCI001", "PCI003", "PCI005"}
+
+
+def test_texts_fail_nothing_by_silence() -> None:
+    """Nor does anything fail, weaken or refuse such a host."""
+    facts = HostFacts(pci=(BRIDGE, CONTROLLER))
+
+    assert {find(rule, facts).severity for rule in RULES} == {Severity.PASS, Severity.INFORMATION, Severity.UNKNOWN}
+
+
+def test_log_that_is_not_whole_proves_nothing() -> None:
+    """A ring that lost its beginning, a denied log and none at all each leave unknown what only the log could tell."""
+    for log in (KernelLog("read", complete=False), KernelLog("denied"), KernelLog()):
+        facts = told(log=log)
+        for rule in ("CPU002", "IOM004", "IOM005", "IRQ002", "RST002"):
+            assert find(rule, facts).severity is Severity.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("groups", "known", "severity"),
+    [
+        pytest.param({"7": ("0000:00:1c.7", ADDRESS)}, (BRIDGE, CONTROLLER), Severity.PASS, id="alone"),
+        pytest.param({"7": (ADDRESS, NIC.address)}, (CONTROLLER, NIC), Severity.REFUSAL, id="shared"),
+        pytest.param({"7": (ADDRESS, NIC.address)}, (CONTROLLER,), Severity.UNKNOWN, id="member-not-described"),
+        pytest.param({"7": (ADDRESS,)}, (CONTROLLER, NIC), Severity.UNKNOWN, id="listing-not-whole"),
+        pytest.param({"1": ("0000:00:1c.7",)}, (BRIDGE, CONTROLLER), Severity.UNKNOWN, id="not-named"),
+    ],
+)
+def test_grp001_by_a_listing(groups: dict[str, tuple[str, ...]], known: tuple[PciDevice, ...], severity: Severity) -> None:
+    """A listing of groups is as good as sysfs where it is whole and its members are described."""
+    facts = HostFacts(pci=known, iommu=replace(GROUPED, groups=groups))
+
+    assert GROUPS in facts.unread
+    assert find("GRP001", facts).severity is severity
+
+
+def test_res001_by_the_log() -> None:
+    """An identity map for the controller weakens it, one for another does not, and a refusal by Linux fails it."""
+    own, other = (
+        f"IOMMU: Setting identity map for device {ADDRESS} [0x1 - 0x2]",
+        "pci 0000:00:1d.0: DMAR: Setting identity map [0x1]",
+    )
+    refused = f"vfio-pci {ADDRESS}: Device is ineligible for IOMMU domain attach due to platform RMRR requirement."
+
+    assert find("RES001", told(own)).severity is Severity.CONDITION
+    assert find("RES001", told(other)).severity is Severity.UNKNOWN
+    assert find("RES001", told("DMAR: No RMRR found")).severity is Severity.PASS
+    assert find("RES001", told(refused)).severity is Severity.FAILURE
+
+
+DIRECT = group("2", CARD["intel"], regions="0x000000006c000000 0x00000000707fffff direct")
+
+
+@pytest.mark.parametrize(
+    ("release", "vendor", "severity"),
+    [
+        ("5.2.0", "intel", Severity.CONDITION),
+        ("5.3.0-rc1", "intel", Severity.FAILURE),
+        ("6.5.0", "amd", Severity.CONDITION),
+        ("6.6.1", "amd", Severity.FAILURE),
+        ("", "intel", Severity.FAILURE),
+    ],
+)
+def test_res001_direct_by_kernel(release: str, vendor: str, severity: Severity) -> None:
+    """Before 5.3 Linux called every RMRR direct and let USB controllers go; AMD's stop a device since 6.6."""
+    facts = read_facts(make_capture(INTEL_BOARD, DIRECT), {})
+    facts = replace(facts, kernel=replace(facts.kernel, release=release), iommu=replace(facts.iommu, vendor=vendor))
+    device = facts.find_pci(CARD["intel"])
+    assert device is not None
+
+    assert find("RES001", facts, device).severity is severity
+
+
+def test_res001_regions_that_were_not_read() -> None:
+    """A group whose regions are not in the capture is judged by the firmware's table, else it is unknown."""
+    files = without(INTEL_BOARD, "sys/kernel/iommu_groups/2/reserved")
+    bare = without(files, "sys/firmware")
+    for layer, severity in ((files, Severity.PASS), (bare, Severity.UNKNOWN)):
+        facts = read_facts(make_capture(layer), {})
+        device = facts.find_pci(CARD["intel"])
+        assert device is not None
+        assert find("RES001", facts, device).severity is severity
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "DMAR:[DMA Read] Request device [05:00.0] fault addr ffff0000 ",
+        "DMAR: [DMA Write NO_PASID] Request device [0x05:0x00.0] fault addr 0x1000 [fault reason 0x05] not set",
+        "dmar: [DMA Read] Request device [05:00.0] PASID ffffffff fault addr 1000 [fault reason 06] PTE Read access is not set",
+        "AMD-Vi: Event logged [IO_PAGE_FAULT device=05:00.0 domain=0x000a address=0x1000 flags=0x0020]",
+        "AMD-Vi: Event logged [IO_PAGE_FAULT device=0000:05:00.0 domain=0x000a address=0x1000 flags=0x0020]",
+        "xhci_hcd 0000:05:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000a address=0x1000 flags=0x0020]",
+    ],
+)
+def test_iom005_formats(line: str) -> None:
+    """A fault is found as Intel's and AMD's drivers print it, old and new, and told from another device's."""
+    other = line.replace("05:00.0", "06:00.0").replace("0x05:", "0x06:")
+
+    assert find("IOM005", told(line)).severity is Severity.CONDITION
+    assert find("IOM005", told(other)).severity is Severity.INFORMATION
+
+
+def test_iom005_counts_what_was_suppressed() -> None:
+    """What the kernel's rate limit swallowed is said beside what it printed."""
+    facts = told(iommu=Iommu(faults=(Fault("DMAR", ADDRESS, "a line", 17),)))
+
+    assert "1 logged, 17 more suppressed" in find("IOM005", facts).message
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "vendor", "remapping", "severity"),
+    [
+        ("", "intel", "unknown", Severity.UNKNOWN),
+        ("quiet", "intel", "unknown", Severity.UNKNOWN),
+        ("intel_iommu=on", "intel", "unknown", Severity.PASS),
+        ("intel_iommu=off", "intel", "unknown", Severity.FAILURE),
+        ("intel_iommu=off", "amd", "no", Severity.PASS),
+        ("acpi=off", "unknown", "no", Severity.FAILURE),
+        ("quiet", "arm", "no", Severity.PASS),
+    ],
+)
+def test_iom002_by_the_command_line(cmdline: str, vendor: str, remapping: str, severity: Severity) -> None:
+    """What a kernel does without an argument depends on how it was built: it is not guessed."""
+    facts = told(kernel=Kernel(cmdline=cmdline), iommu=Iommu(vendor, remapping))
+
+    assert find("IOM002", facts).severity is severity
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "remapping", "severity"),
+    [
+        ("nointremap", "no", Severity.FAILURE),
+        ("intremap=nosid,off", "unknown", Severity.FAILURE),
+        ("intremap=off", "yes", Severity.INFORMATION),
+        ("intremap=nosid", "no", Severity.PASS),
+        ("", "no", Severity.UNKNOWN),
+    ],
+)
+def test_irq003_arguments(cmdline: str, remapping: str, severity: Severity) -> None:
+    """Both spellings are found, alone or in a list."""
+    facts = told(kernel=Kernel(cmdline=cmdline), iommu=Iommu(interrupt_remapping=remapping))
+
+    assert find("IRQ003", facts).severity is severity
+
+
+def test_irq001_platform_without_remapping() -> None:
+    """Where a platform has no interrupt remapping of its own, that is no failure."""
+    assert find("IRQ001", told(iommu=Iommu("arm", "yes", "n/a"))).severity is Severity.INFORMATION
+
+
+@pytest.mark.parametrize(
+    ("device", "severity"),
+    [
+        (replace(CONTROLLER, driver="xhci_hcd"), Severity.PASS),
+        (replace(CONTROLLER, driver="vfio-pci"), Severity.REFUSAL),
+        (CONTROLLER, Severity.UNKNOWN),
+    ],
+    ids=["named", "taken", "not-told"],
+)
+def test_pci002_by_lspci(device: PciDevice, severity: Severity) -> None:
+    """A listing without -k names no driver, which is not to have none."""
+    assert find("PCI002", told(), device).severity is severity
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity"),
+    [
+        ({"prog_if_known": False, "class_code": 0x0C0300}, Severity.UNKNOWN),
+        ({"class_known": False, "class_code": 0}, Severity.UNKNOWN),
+        ({"class_code": 0x010802}, Severity.INFORMATION),
+    ],
+    ids=["interface-not-told", "class-not-told", "disk"],
+)
+def test_pci003_by_lspci(changes: dict[str, int | bool], severity: Severity) -> None:
+    """A class that is told in part is no class."""
+    assert find("PCI003", told(), replace(CONTROLLER, **changes)).severity is severity
+
+
+def test_pci005_failed_load() -> None:
+    """A card that failed to get its firmware is weak, whatever its ROM."""
+    card = replace(CONTROLLER, id="1912:0014")
+    line = f"xhci-pci-renesas {ADDRESS}: failed to load firmware renesas_usb_fw.mem: -2"
+
+    assert find("PCI005", told(), card).severity is Severity.INFORMATION
+    assert find("PCI005", told(line), card).severity is Severity.CONDITION
+
+
+def test_pci004_names_siblings() -> None:
+    """An argument by id takes identical cards along, and they are named."""
+    twin = replace(CONTROLLER, address="0000:06:00.0")
+    facts = told(pci=(CONTROLLER, twin), kernel=Kernel(cmdline="pci-stub.ids=1033:0194"))
+
+    finding = find("PCI004", facts)
+
+    assert (finding.severity, "siblings 0000:06:00.0" in finding.message) == (Severity.INFORMATION, True)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "guest_mib", "severity"),
+    [
+        (Kernel(root=True, memlock_kib=64), 0, Severity.PASS),
+        (Kernel(memlock_kib=8192), 0, Severity.CONDITION),
+        (Kernel(memlock_kib=3 << 20), 0, Severity.PASS),
+        (Kernel(memlock_kib=3 << 20), 4096, Severity.CONDITION),
+        (Kernel(), 0, Severity.UNKNOWN),
+    ],
+    ids=["root", "default", "small-guest", "large-guest", "not-shown"],
+)
+def test_mem001_against_the_guest(kernel: Kernel, guest_mib: int, severity: Severity) -> None:
+    """The limit is held against the guest's memory and what QEMU needs beside it; root is not bound by it."""
+    facts = told(kernel=kernel)
+
+    assert judge("MEM001", facts, Target(CONTROLLER, guest_memory_mib=guest_mib)).severity is severity
+
+
+def test_mem001_by_the_log() -> None:
+    """A limit that stopped a guest once is found in the log."""
+    line = "vfio_pin_pages_remote: RLIMIT_MEMLOCK (65536) exceeded"
+
+    assert find("MEM001", told(line)).severity is Severity.CONDITION
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kvm: disabled by bios",
+        "kvm_intel: VMX not enabled (by BIOS) in MSR_IA32_FEAT_CTL on CPU 0",
+        "x86/cpu: VMX (outside TXT) disabled by BIOS",
+        "x86/cpu: SVM disabled (by BIOS) in MSR_VM_CR",
+        "kvm: SVM disabled (by BIOS) in MSR_VM_CR on CPU 3",
+        "kvm: VMX disabled in BIOS",
+    ],
+)
+def test_cpu002_lines(line: str) -> None:
+    """The lock is found as each kernel words it."""
+    assert find("CPU002", told(line)).severity is Severity.CONDITION
+
+
+@pytest.mark.parametrize(
+    ("line", "remapping", "severity"),
+    [
+        ("DMAR: Parse DMAR table failure.", "unknown", Severity.FAILURE),
+        ("DMAR: Parse DMAR table failure.", "yes", Severity.CONDITION),
+        ("DMAR: No DMAR devices found", "no", Severity.FAILURE),
+        ("DMAR: No ATSR found", "no", Severity.PASS),
+        ("pci 0000:00:02.0: DMAR: Disabling IOMMU for graphics on this chipset", "no", Severity.PASS),
+    ],
+)
+def test_iom004_lines(line: str, remapping: str, severity: Severity) -> None:
+    """A unit that is given up is told from lines that only sound like it."""
+    assert find("IOM004", told(line, iommu=Iommu(dma_remapping=remapping))).severity is severity
+
+
+def test_acp002_is_information_where_it_works() -> None:
+    """What firmware says wrongly of an IOMMU that works all the same is worth knowing, no more."""
+    line = "DMAR: [Firmware Bug]: No firmware reserved region can cover this RMRR"
+
+    assert find("ACP002", told(line, iommu=GROUPED)).severity is Severity.INFORMATION
+    assert find("ACP002", told(line)).severity is Severity.CONDITION
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "severity"),
+    [
+        (lambda facts: replace(facts, cpu=Cpu("Neoverse", architecture="arm", features_known=True)), "CPU001", Severity.UNKNOWN),
+        (lambda facts: replace(facts, cpu=Cpu(architecture="arm")), "ACP001", Severity.UNKNOWN),
+        (lambda facts: replace(facts, kernel=Kernel(xen="domU")), "HST004", Severity.INFORMATION),
+        (lambda facts: replace(facts, kernel=Kernel(cmdline="vfio.enable_unsafe_noiommu_mode=1")), "VFI002", Severity.CONDITION),
+        (
+            lambda facts: replace(facts, kernel=Kernel(cmdline="vfio_iommu_type1.allow_unsafe_interrupts=1")),
+            "IRQ005",
+            Severity.CONDITION,
+        ),
+    ],
+    ids=["arm-processor", "arm-tables", "guest-of-xen", "noiommu-argument", "unsafe-argument"],
+)
+def test_rules_on_other_hosts(change: Callable[[HostFacts], HostFacts], rule: str, severity: Severity) -> None:
+    """What is not of x86 is not judged by it; what the command line asks for counts."""
+    assert find(rule, change(told())).severity is severity
+
+
+def test_rules_quote_the_evidence_of_facts() -> None:
+    """What the answers on both remappings rest on is handed on."""
+    evidence = (Evidence("commands/dmesg", "a line"),)
+    facts = told(iommu=Iommu("intel", "yes", "yes", dma_evidence=evidence, interrupt_evidence=evidence))
+
+    assert evidence[0] in find("IOM001", facts).evidence
+    assert evidence[0] in find("IRQ001", facts).evidence
+
+
+def test_hst001_names_what_is_missing() -> None:
+    """A capture that holds a part of a host says which parts are missing."""
+    files: Files = without(AMD_BOARD, "proc/self", "proc/cpuinfo")
+    finding = judge("HST001", read_facts(make_capture(files), {}), Target())
+
+    assert finding.severity is Severity.INFORMATION
+    assert finding.evidence[0].text == "not in it: the processor, /proc/self/mountinfo"
+
+
+def test_kvm_that_was_not_asked_for_is_unknown() -> None:
+    """A capture without device nodes tells nothing of KVM and VFIO's node; a probe that found none does."""
+    bare = read_facts(make_capture(without(INTEL_BOARD, "dev/")), {})
+    asked = read_facts(make_capture(without(INTEL_BOARD, "dev/"), {"sections/devices": ""}), {})
+    late = read_facts(make_capture(without(INTEL_BOARD, "dev/"), {"sections/devices": Status.TIMED_OUT}), {})
+
+    assert [judge("KVM001", facts, Target()).severity for facts in (bare, asked, late)] == [
+        Severity.UNKNOWN,
+        Severity.CONDITION,
+        Severity.UNKNOWN,
+    ]
+    assert [facts.vfio.node for facts in (bare, asked, late)] == ["unknown", "absent", "unknown"]
