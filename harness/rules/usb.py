@@ -21,7 +21,7 @@ _KINDS = {
 _RENESAS = {"1912:0014", "1912:0015"}
 _FIRMWARE = re.compile(r"renesas.*(?:fail|can't|unable|timed? ?out|not found)|(?:fail|can't).*renesas_usb_fw", re.IGNORECASE)
 _RESET_TROUBLE = re.compile(
-    r"not ready \d+ms after|no available reset|Refused to change power state|can't change power state|reset failed"
+    r"not ready \d+ms after|no available reset|(?:refused to|can't|unable to) change power state|reset failed"
     r"|FLR.*timed? ?out|HC died|assume dead|Host halt failed",
     re.IGNORECASE,
 )
