@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas of what others read and write: docs/record.schema.json and docs/bench.schema.json."""
+"""Writes the JSON Schemas of what others read and write: docs/*.schema.json."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from typing import Any
 
 from harness.bench.config import json_schema as bench_schema
 from harness.core.record import json_schema as record_schema
+from harness.rules.survey import fleet_schema
+from harness.rules.survey import json_schema as survey_schema
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Return each schema by the name of its file."""
-    return {"record.schema.json": record_schema(), "bench.schema.json": bench_schema()}
+    return {
+        "record.schema.json": record_schema(),
+        "bench.schema.json": bench_schema(),
+        "survey.schema.json": survey_schema(),
+        "fleet.schema.json": fleet_schema(),
+    }
 
 
 def spelled(schema: dict[str, Any]) -> str:

@@ -49,7 +49,7 @@ class RealBench:
                 transport = LocalTransport()
                 guest_files = partial(files_in_place, progress)
             else:
-                transport = stack.enter_context(self._connection(deadline, progress))
+                transport = stack.enter_context(connection_to(self.host, deadline, progress))
                 guest_files = partial(delivered_files, transport, self.host.workdir, progress)
             require_root(transport)
             yield Host(transport, self.host.qemu, emulated=is_emulated(transport), guest_files=guest_files)
@@ -66,12 +66,13 @@ class RealBench:
         """Raise BenchError."""
         raise BenchError(f"the stick {stick.id} of {self.config.name} is real: it is pulled out by hand")
 
-    def _connection(self, deadline: Deadline, progress: Progress) -> AbstractContextManager[SshTransport]:
-        host = self.host
-        identity = Path(host.identity) if host.identity else None
-        target = resolve(host.address, user=host.user, port=host.port, identity=identity, host_key=host.host_key)
-        progress(f"connecting to {target.user}@{target.address}, port {target.port}")
-        return open_target(target, deadline)
+
+def connection_to(host: HostSection, deadline: Deadline, progress: Progress) -> AbstractContextManager[SshTransport]:
+    """Return the SSH connection to a bench file's host: what the file says wins over ssh's configuration."""
+    identity = Path(host.identity) if host.identity else None
+    target = resolve(host.address, user=host.user, port=host.port, identity=identity, host_key=host.host_key)
+    progress(f"connecting to {target.user}@{target.address}, port {target.port}")
+    return open_target(target, deadline)
 
 
 def require_root(transport: Transport) -> None:

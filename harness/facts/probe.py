@@ -8,6 +8,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from harness.core.capture import SECTION_FOLDER, SECTION_PATHS, Capture, Item, Status, is_plain
+from harness.core.deadline import Deadline
 from harness.core.errors import BenchError
 from harness.transport.protocol import Transport
 
@@ -32,12 +33,12 @@ class _Printed(NamedTuple):
     end: int  # where the next item begins
 
 
-def take_sections(transport: Transport, *sections: str) -> Capture:
+def take_sections(transport: Transport, *sections: str, deadline: Deadline | None = None) -> Capture:
     """Read a host's facts in one round trip: the sections that are named, or all.
 
     Raises BenchError with what the host said instead, where it ran no shell for us.
     """
-    result = transport.run(["sh", "-s", *sections], stdin=PROBE_SCRIPT.encode(), timeout_s=PROBE_TIMEOUT_S)
+    result = transport.run(["sh", "-s", *sections], stdin=PROBE_SCRIPT.encode(), timeout_s=PROBE_TIMEOUT_S, deadline=deadline)
     if _HEADER.search(result.stdout) is None:
         said = "\n".join(filter(None, (result.stdout.decode("utf-8", "replace").strip(), result.error_text)))[-_EVIDENCE_BYTES:]
         answer = f"it said {' '.join(said.split())!r}" if said else "it said nothing"
