@@ -139,6 +139,7 @@ def test_lsusb_speeds(text: str | None, mbit: int) -> None:
         pytest.param(lambda text: text.replace("\n ", "\n  "), id="space-stuffed"),
         pytest.param(lambda text: text.replace(", Driver", ",\nDriver"), id="folded"),
         pytest.param(lambda text: text.replace("uas, 5000M", "uas,\n5000M"), id="folded-before-the-speed"),
+        pytest.param(lambda text: text.replace("If 0, Class=", "If\n 0, Class="), id="folded-early"),
         pytest.param(lambda text: text.replace("uas, ", "uas,").replace("\n", "   \n"), id="blanks"),
         pytest.param(lambda text: text.replace("/:  ", ""), id="marks-lost"),
         pytest.param(lambda text: f"host:~$ lsusb -t\n{text}host:~$ \n", id="prompts"),
@@ -189,6 +190,19 @@ def test_lsusb_of_several_trees_the_fullest_bus_counts() -> None:
 def test_lsusb_line_cut_in_the_middle_does_not_count() -> None:
     """Half a line gives no half driver: the device is left out."""
     assert ports(OLD[: OLD.index("Driver=uas") + 9]) == {2: [(2, "2")]}
+
+
+def test_lsusb_line_without_an_end_is_not_ended_by_another() -> None:
+    """A line that was cut is no more whole for what follows it: the device stays out, and its id goes to none."""
+    first, *rest = VERBOSE.splitlines(keepends=True)
+    cut = (
+        first
+        + "    |__ Port 1: Dev 3, If 0, Class=Mass Storage, Driver=usb-\n        ID 46f4:0002 Example, 480M\n"
+        + "".join(rest[2:])
+    )
+
+    assert ports(cut) == {2: [(4, "1"), (9, "2")]}
+    assert ports(OLD.replace("Driver=uas", "Driver=usb-\nstorage")) == ports(OLD)
 
 
 def test_lsusb_list_is_read() -> None:

@@ -22,19 +22,19 @@ _LISTED = re.compile(r"\bBus ([0-9]{1,3}) Device ([0-9]{1,3}): ID ([0-9a-fA-F]{4
 _BUS_OF_OLD = re.compile(r"\bBus# +([0-9]{1,3})\s*\Z")
 _LISTED_OLD = re.compile(r"[|`'\\]-Dev# +([0-9]{1,3}) +Vendor 0x([0-9a-fA-F]{4}) +Product 0x([0-9a-fA-F]{4})(?![0-9a-fA-F])")
 
-# sysfs' speed comes before the M: "480", "1.5", "unknown", or nothing where it could not be read. Lanes since usbutils 013.
+# sysfs' speed comes before the M: "480", "1.5", "unknown", or nothing where it could not be read. Lanes: not in old
+# usbutils, 014 has them.
 _SPEED = (
     r"(?P<speed>[0-9.]{1,7}|[Uu]nknown|)M(?:/(?:x(?P<lanes>[0-9]{1,2})|Tx(?P<tx>[0-9]{1,2})\+Rx(?P<rx>[0-9]{1,2})))?(?![\w./])"
 )
+_DRIVER = r"Driver= *(?P<driver>[^\s,]{0,80}?)(?:/(?P<ports>[0-9]{1,3})p)?, *"
 _ROOT = re.compile(
-    r"(?:/: *)?\bBus *(?P<bus>[0-9]{1,3})\.Port *[0-9]{1,3}: *Dev *(?P<device>[0-9]{1,3}), *Class=.{0,80}?, *"
-    r"Driver=(?P<driver>.{0,80}?)(?:/(?P<ports>[0-9]{1,3})p)?, *" + _SPEED
+    r"(?:/: *)?\bBus *(?P<bus>[0-9]{1,3})\.Port *[0-9]{1,3}: *Dev *(?P<device>[0-9]{1,3}), *Class=.{0,80}?, *" + _DRIVER + _SPEED
 )
-# Without interface: usbutils 016 and later, for a device that has none.
+# Without interface: since shortly after 015, for a device that has none; before, such a device was not printed.
 _DEVICE = re.compile(
     r"\|_{1,2} *Port *(?P<port>[0-9]{1,3}): *Dev *(?P<device>[0-9]{1,3}), *"
-    r"(?:If *(?P<number>[0-9]{1,3}), *Class=(?P<kind>.{0,80}?), *Driver=(?P<driver>.{0,80}?)(?:/(?P<ports>[0-9]{1,3})p)?, *)?"
-    + _SPEED
+    r"(?:If *(?P<number>[0-9]{1,3}), *Class=(?P<kind>.{0,80}?), *" + _DRIVER + ")?" + _SPEED
 )
 _BEGINS = re.compile(r"(?:/: *)?\bBus *[0-9]{1,3}\.Port|\|_{1,2} *Port *[0-9]")
 _IN_ONE_LINE = re.compile(r"(?<=[\w.)\]]) +(?=/: *Bus *[0-9]|\|_{1,2} *Port *[0-9])")
@@ -189,10 +189,11 @@ def _unfold(lines: Sequence[str]) -> Iterator[str]:
             continue
         for count in range(1, _FOLDED_LINES + 1):
             following = lines[at : at + count]
-            if any(_BEGINS.search(other) for other in following):
+            if any(_BEGINS.search(other) or _ID.match(other) for other in following):
                 break
-            joined = " ".join([line.rstrip(), *(other.strip(" >") for other in following)])
-            if _is_whole(joined):
+            parts = [line.rstrip(), *(other.strip(" >") for other in following)]
+            joined = next(filter(_is_whole, (" ".join(parts), "".join(parts))), None)  # some fold behind a hyphen
+            if joined is not None:
                 line = joined
                 at += count
                 break
