@@ -180,13 +180,32 @@ def test_usb_texts_fill_what_sysfs_lacks() -> None:
     assert stick.interfaces[0].code == "080650"
 
 
-def test_usb_texts_add_nothing_to_a_bus_that_sysfs_shows() -> None:
-    """What hung on a bus seconds before or after is not there; a bus that sysfs does not show, or not in full, is filled."""
-    bare = root_hub(2, "5000")
+def test_usb_texts_add_nothing_to_what_sysfs_shows_in_full() -> None:
+    """What sysfs does not show is not there, and a bus that a text shows is a disagreement; a reading cut off proves nothing."""
+    bare = make_capture(root_hub(2, "20000"), TEXTS)
+    assert [(bus.number, len(bus.devices)) for bus in read_usb_tree(bare)] == [(2, 0)]
+    assert find_usb_disagreements(bare) == (Disagreement("usb usb1", "root hub", "absent", "xhci_hcd", "commands/lsusb-tree"),)
 
-    assert [(bus.number, len(bus.devices)) for bus in read_usb_tree(make_capture(bare, TEXTS))] == [(1, 1), (2, 0)]
-    cut = make_capture(bare, TEXTS, {"sections/usb": Status.TIMED_OUT})
+    cut = make_capture(root_hub(2, "20000"), TEXTS, {"sections/usb": Status.TIMED_OUT})
     assert [(bus.number, len(bus.devices)) for bus in read_usb_tree(cut)] == [(1, 1), (2, 3)]
+    assert find_usb_disagreements(cut) == ()
+
+
+def test_usb_of_a_tree_with_real_folders() -> None:
+    """In a copy of /sys, attributes lie where the links lead: devices, drivers and what contradicts them are the same."""
+    links = {name: str(content) for name, content in HOST.items() if name.startswith(FOLDER) and name.count("/") == 4}
+    moved: Files = {}
+    for name, content in HOST.items():
+        folder, _, attribute = name.rpartition("/")
+        if name in links:
+            moved[name] = links[name].replace("/sys", "../../..", 1)
+        else:
+            moved[f"{links[folder][1:]}/{attribute}" if folder in links else name] = content
+    assert moved.keys() != HOST.keys()
+
+    assert read_usb_tree(make_capture(moved)) == read_usb_tree(make_capture(HOST))
+    assert read_usb(make_capture(moved, TEXTS)) == read_usb(make_capture(HOST))
+    assert find_usb_disagreements(make_capture(moved, TEXTS)) == ()
 
 
 def test_usb_devices_of_an_unknown_bus_are_kept_only_where_sysfs_is_silent() -> None:

@@ -12,7 +12,7 @@ import msgspec
 from harness.core.capture import Capture
 from harness.facts.disagreement import Disagreement
 from harness.facts.lsusb import ListedDevice, join_texts, parse_lsusb, parse_lsusb_tree
-from harness.facts.sysfs import parse_number, pci_addresses_on, read_link_name, read_names, read_number, read_path, timed_out
+from harness.facts.sysfs import parse_number, pci_addresses_on, read_link_name, read_names, read_number, read_path
 from harness.facts.usb_bus import UsbBus, UsbInterface, UsbNode, find_class_name, make_interface, parse_speed
 
 FOLDER = "sys/bus/usb/devices"
@@ -21,6 +21,7 @@ LIST, TREE = "commands/lsusb", "commands/lsusb-tree"
 _DEVICE = re.compile(r"([0-9]{1,4})-([0-9]{1,4}(?:\.[0-9]{1,4})*)\Z")
 _ROOT_HUB = re.compile(r"usb([0-9]{1,4})\Z")
 _INTERFACE = re.compile(r":[0-9]{1,4}\.([0-9]{1,4})\Z")
+_DRIVER_LINK = re.compile(r"^sys/.*/[0-9]+-[0-9.]+:[0-9]+\.[0-9]+/driver\Z")
 _ID = re.compile(r"[0-9a-fA-F]{4}\Z")
 _CLASS = re.compile(r"[0-9a-fA-F]{2}\Z")
 _CLASS_PARTS = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
@@ -30,28 +31,38 @@ _NO_DRIVER = "none"
 def read_usb_tree(capture: Capture) -> tuple[UsbBus, ...]:
     """Read every bus with what hangs on it, by number: from sysfs; what it lacks is filled from the texts.
 
-    A bus that sysfs shows has the devices that sysfs shows, unless its reading was cut off; the texts were printed some seconds
-    earlier or later. A bus that only the texts show is taken from them.
+    Where sysfs shows USB at all and was read to its end, there are no other buses and devices than it shows: the texts were
+    printed before or after. Else what only the texts show is taken from them.
     """
     shown = {bus.number: bus for bus in _read_sysfs(capture)}
+    more = not shown or not _is_complete(capture)
     buses = dict(shown)
-    for bus in _read_texts(capture):
-        known = shown.get(bus.number)
-        if known is not None:
-            buses[bus.number] = _fill(known, bus, more=timed_out(capture, "usb"), drivers=not _shows_drivers(capture))
-        elif bus.number or not shown:
+    for bus in join_texts(*_parse_texts(capture)):
+        if bus.number in shown:
+            buses[bus.number] = _fill(shown[bus.number], bus, more=more, drivers=not _shows_drivers(capture))
+        elif more and (bus.number or not shown):
             buses[bus.number] = bus
     return tuple(buses[number] for number in sorted(buses))
 
 
 def find_usb_disagreements(capture: Capture) -> tuple[Disagreement, ...]:
-    """Return what the texts say otherwise than sysfs of the same bus, or of the device on the same port of it."""
+    """Return what the texts say otherwise than sysfs of the same bus, or of the device on the same port of it.
+
+    Devices come and go by hand between two commands, so that one that is not there contradicts nothing. A bus goes with the
+    driver of its controller.
+    """
     tree, listed = _parse_texts(capture)
     drivers = _shows_drivers(capture)
     told = {bus.number: bus for bus in tree}
     lines = {(line.bus, line.device_number): line for line in listed}
     found: list[Disagreement] = []
-    for bus in _read_sysfs(capture):
+    shown = tuple(_read_sysfs(capture))
+    if shown and _is_complete(capture):
+        gone = sorted(told.keys() - {0, *(bus.number for bus in shown)})
+        found += [
+            Disagreement(f"usb usb{number}", "root hub", "absent", told[number].driver or "present", TREE) for number in gone
+        ]
+    for bus in shown:
         other = told.get(bus.number, UsbBus(bus.number))
         found += _compare(f"usb usb{bus.number}", TREE, {"driver": bus.driver, "speed": bus.speed_mbit}, _said_of_bus(other))
         nodes = {node.port: node for node in other.devices if node.port}
@@ -155,19 +166,20 @@ def _controller_driver(capture: Capture, place: str) -> str:
     return next(filter(None, (read_link_name(capture, f"{folder}/driver") for folder in folders)), "")
 
 
+def _is_complete(capture: Capture) -> bool:
+    """Return whether what is not among the devices of sysfs is not there: all were asked for, and the reading ended."""
+    return capture.asked(f"{FOLDER}/*")
+
+
 def _shows_drivers(capture: Capture) -> bool:
     """Return whether drivers of interfaces were read at all: only then is an interface without link one without driver."""
-    return any(name.startswith(f"{FOLDER}/") and ":" in name and name.endswith("/driver") for name in capture.items)
+    return any(_DRIVER_LINK.search(name) for name in capture.items)
 
 
 def _parse_texts(capture: Capture) -> tuple[tuple[UsbBus, ...], tuple[ListedDevice, ...]]:
     """Read both texts for both: people print several commands into one file, and the oldest ``-t`` is a list with indents."""
     listing, tree = capture.text(LIST) or "", capture.text(TREE) or ""
     return parse_lsusb_tree(tree) or parse_lsusb_tree(listing), (*parse_lsusb(tree), *parse_lsusb(listing))
-
-
-def _read_texts(capture: Capture) -> tuple[UsbBus, ...]:
-    return join_texts(*_parse_texts(capture))
 
 
 def _fill(bus: UsbBus, text: UsbBus, *, more: bool, drivers: bool) -> UsbBus:
