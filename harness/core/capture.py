@@ -28,6 +28,7 @@ SECTION_PATHS: Mapping[str, tuple[str, ...]] = {
         "sys/hypervisor",
         "sys/kernel/security",
         "sys/class/dmi",
+        "sys/class/tty/console",
         "etc/os-release",
         "run/ostree-booted",
         "run/systemd/container",
@@ -39,6 +40,7 @@ SECTION_PATHS: Mapping[str, tuple[str, ...]] = {
     "iommu": ("sys/class/iommu", "sys/kernel/iommu_groups"),
     "acpi": ("sys/firmware/acpi",),
     "pci": ("sys/bus/pci",),
+    "links": (),  # attributes of what pci asks for
     "usb": ("sys/bus/usb", "sys/class/tty"),
     "block": ("sys/class/block", "sys/fs/ext4", "sys/fs/xfs", "sys/fs/f2fs", "sys/fs/erofs", "sys/fs/btrfs"),
     "mounts": ("proc/self/mountinfo", "proc/swaps"),
@@ -137,6 +139,8 @@ class Capture:
     def asked_section(self, section: str) -> bool:
         """Return whether any of a section's subjects was asked for, or is held."""
         paths = SECTION_PATHS[section]
+        if not paths:
+            return True
         return any(covers(paths, name) for name in self.scope or ()) or any(self.asked(path) or self.has(path) for path in paths)
 
     @cached_property

@@ -92,12 +92,12 @@ def _parse_item(output: bytes, position: int) -> _Printed:
 
 
 def _parse_hex(text: bytes) -> bytes:
-    """Return the bytes that ``od -An -v -tx1`` printed, up to the first thing that is not one."""
+    """Return the bytes that ``od -An -v -tx1`` or ``xxd -p`` printed, up to the first thing that is not one."""
     values = bytearray()
     for word in text.split():
-        if not re.fullmatch(rb"[0-9a-fA-F]{2}", word):
+        if not re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", word):
             break
-        values.append(int(word, 16))
+        values += bytes.fromhex(word.decode("ascii"))
     return bytes(values)
 
 

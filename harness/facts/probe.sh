@@ -14,7 +14,8 @@ unset CDPATH
 root=${THROUGHPASS_ROOT:-}
 tick=${THROUGHPASS_TICK:-5}
 batch=
-SECTIONS='kernel cpu iommu acpi pci usb block mounts net modules devices log qemu tools'
+SECTIONS='kernel cpu iommu acpi pci links usb block mounts net modules devices log qemu tools'
+LONGEST=8388608 # bytes of a command's output: the last ones
 
 item() { # status name data
     batch="${batch}@tp $1 ${#3} $2
@@ -61,10 +62,18 @@ text() { # the whole of a file; cat reads what is long, and says whether one tha
     if value=$(cat "$1"); then item read "$1" "$value"; else item denied "$1" ""; fi
 }
 
-binary() { # the bytes of a file, in hexadecimal
+binary() { # the bytes of a file, in hexadecimal; timed out where no program can tell them
     [ -e "$1" ] || return 0
-    command -v od >/dev/null || return 0
-    if value=$(od -An -v -tx1 "$1"); then item hex "$1" "$value"; else item denied "$1" ""; fi
+    if [ ! -r "$1" ]; then
+        item denied "$1" ""
+        return
+    fi
+    value=$(od -An -v -tx1 "$1" || xxd -p "$1" || hexdump -v -e '1/1 "%02x\n"' "$1") || value=
+    if [ -n "$value" ]; then
+        item hex "$1" "$value"
+        return
+    fi
+    item timed-out "$1" ""
 }
 
 link() { # the real path of a folder
@@ -98,10 +107,35 @@ output() { # item command arguments...: what the command prints, denied if it fa
     fi
 }
 
+node() { # a device's file: whether this user may open it, which is not tried
+    [ -e "$1" ] || return 0
+    if [ -r "$1" ] && [ -w "$1" ]; then item read "$1" ""; else item denied "$1" ""; fi
+}
+
+options() { # the lines of a file in modprobe.d that speak of VFIO, xHCI or KVM
+    [ -r "$1" ] || return 0
+    list=
+    while IFS= read -r value; do
+        case $value in
+        \#*) ;;
+        *vfio* | *xhci* | *pci[-_]stub* | *kvm*)
+            list="$list$value
+"
+            ;;
+        esac
+    done <"$1"
+    if [ -n "$list" ]; then item read "$1" "${list%
+}"; fi
+}
+
 section_kernel() {
-    line proc/cmdline proc/version proc/sys/kernel/osrelease sys/kernel/security/lockdown run/systemd/container
+    line proc/cmdline proc/version proc/sys/kernel/osrelease sys/kernel/security/lockdown run/systemd/container \
+        proc/sys/kernel/hostname proc/sys/kernel/random/boot_id proc/xen/capabilities \
+        sys/hypervisor/type sys/hypervisor/uuid sys/class/tty/console/active
     text etc/os-release
     text proc/self/status
+    text proc/self/limits
+    text proc/consoles
     text proc/meminfo
     present run/ostree-booted
     present .dockerenv
@@ -149,13 +183,25 @@ section_pci() {
         [ -e "$device" ] || continue
         link "$device"
         for attribute in vendor device class revision subsystem_vendor subsystem_device reset_method driver_override \
-            current_link_speed current_link_width numa_node; do
+            numa_node label irq power/runtime_status; do
             line "$device/$attribute"
         done
         link "$device/driver"
         link "$device/driver/module"
         link "$device/iommu_group"
         present "$device/reset" # exists or not; reading is refused and writing resets the device
+        names "$device/msi_irqs"
+        for interrupt in "$device"/msi_irqs/*; do
+            line "$interrupt" # msi or msix, which is the same for all
+            break
+        done
+    done
+    for slot in sys/bus/pci/slots/*; do line "$slot/address"; done
+}
+
+section_links() { # apart, for these read the devices' registers: of one that is gone the names are known nevertheless
+    for device in sys/bus/pci/devices/*; do
+        line "$device/current_link_speed" "$device/current_link_width" "$device/max_link_speed" "$device/max_link_width"
     done
 }
 
@@ -165,15 +211,20 @@ section_usb() {
         link "$device"
         case $device in
         *:*)
-            line "$device/bInterfaceClass" "$device/bInterfaceSubClass" "$device/bInterfaceProtocol"
+            line "$device/bInterfaceClass" "$device/bInterfaceSubClass" "$device/bInterfaceProtocol" \
+                "$device/bInterfaceNumber"
             link "$device/driver"
             ;;
         *)
-            for attribute in idVendor idProduct serial product manufacturer speed busnum devnum devpath version bDeviceClass; do
+            for attribute in idVendor idProduct serial product manufacturer speed busnum devnum devpath version bDeviceClass \
+                maxchild; do
                 line "$device/$attribute"
             done
             ;;
         esac
+    done
+    for device in sys/class/tty/ttyUSB* sys/class/tty/ttyACM*; do
+        if [ -e "$device" ]; then link "$device"; fi
     done
 }
 
@@ -213,9 +264,17 @@ section_net() {
 
 section_modules() {
     text proc/modules
-    present sys/module/vfio_pci
-    line sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts sys/module/vfio/parameters/enable_unsafe_noiommu_mode
-    line sys/module/kvm_intel/parameters/nested sys/module/kvm_amd/parameters/nested
+    for module in vfio vfio_pci vfio_iommu_type1 pci_stub xhci_hcd xhci_pci kvm kvm_intel kvm_amd; do
+        present "sys/module/$module"
+        present "sys/module/$module/initstate" # of a module that was loaded; what is built in has none
+    done
+    line sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts sys/module/vfio/parameters/enable_unsafe_noiommu_mode \
+        sys/module/vfio_pci/parameters/disable_idle_d3 \
+        sys/module/kvm_intel/parameters/nested sys/module/kvm_amd/parameters/nested
+    for folder in etc/modprobe.d lib/modprobe.d; do
+        names "$folder"
+        for file in "$folder"/*.conf; do options "$file"; done
+    done
     release=
     IFS= read -r release <proc/sys/kernel/osrelease
     folder=lib/modules/$release
@@ -228,14 +287,35 @@ section_modules() {
 }
 
 section_devices() {
-    for node in dev/kvm dev/vfio/vfio; do
-        [ -e "$node" ] || continue
-        if [ -r "$node" ] && [ -w "$node" ]; then item read "$node" ""; else item denied "$node" ""; fi
+    names dev/vfio
+    for file in dev/kvm dev/vfio/*; do
+        if [ ! -d "$file" ]; then node "$file"; fi
     done
 }
 
 section_log() {
-    output dmesg dmesg
+    if [ -n "$root" ]; then
+        text commands/dmesg
+        return
+    fi
+    ended=
+    value=
+    if command -v dmesg >/dev/null; then
+        if value=$(dmesg); then ended='read'; else ended='denied'; fi
+    fi
+    # The journal may be open to a user to whom the ring buffer is closed (kernel.dmesg_restrict), and keeps what was cleared from it.
+    if [ "$ended" != 'read' ] || [ -z "$value" ]; then
+        journal=$(journalctl -k -b --no-pager -q -o short-monotonic)
+        case $journal in
+        *' kernel: '*)
+            value=$journal
+            ended='read'
+            ;;
+        esac
+    fi
+    [ -n "$ended" ] || return 0
+    if [ "${#value}" -gt "$LONGEST" ]; then value=$(printf '%s' "$value" | tail -c "$LONGEST"); fi
+    item "$ended" commands/dmesg "$value"
 }
 
 section_qemu() {
@@ -265,7 +345,7 @@ watch() { # tells the photographer that time passes; ends with it
         sleep "$tick" &
         nap=$!
         wait "$nap"
-        kill -USR1 $$ || exit 0
+        kill -USR1 "$photographer" || exit 0
     done
 }
 
@@ -297,6 +377,8 @@ main() {
     item read taken "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
     item read sections "$SECTIONS"
     flush
+    # In a pipeline $$ is still the shell that began it.
+    photographer=$(exec sh -c 'echo "$PPID"')
     trap 'ticks=$((ticks + 1))' USR1
     watch >/dev/null 2>&1 </dev/null &
     watcher=$!
@@ -306,5 +388,7 @@ main() {
     flush
 }
 
-main "$@"
+# A read that the kernel never ends keeps its process, which not even kill -9 ends, and with it the output open: whoever reads would
+# wait for ever. So somebody stands between who goes when all is said.
+if command -v sed >/dev/null; then main "$@" | sed '/^@tp read 0 end$/q'; else main "$@"; fi
 exit 0
