@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.capture import Item, Status
+from harness.core.capture import Capture, Item, Status
 from harness.facts.cpu import parse_cpuinfo
-from harness.facts.kernel import parse_os_release, read_board, read_kernel
-from harness.facts.modules import parse_module_listing, read_kvm, read_qemu_version, read_vfio
+from harness.facts.host import read_facts
+from harness.facts.kernel import parse_memlock, parse_os_release, read_board, read_kernel
+from harness.facts.modules import parse_module_listing, read_kvm, read_qemu_version, read_vfio, read_xhci_module
 from tests.captures import BASE, Files, make_capture, without
 
 CORPUS = Path(os.environ.get("THROUGHPASS_CORPUS") or "/nonexistent")
@@ -157,3 +158,114 @@ def test_qemu_version_is_one_line() -> None:
     """The first line is kept; without QEMU it is empty."""
     assert read_qemu_version(make_capture(BASE)) == "QEMU emulator version 10.0.0 (Example)"
     assert read_qemu_version(make_capture()) == ""
+
+
+def test_kernel_release_of_uname() -> None:
+    """Where nothing of /proc is there, `uname -a` tells the release."""
+    assert read_kernel(make_capture({"commands/uname": "Linux board 5.14.0-1 #1 SMP x86_64 GNU/Linux"})).release == "5.14.0-1"
+
+
+@pytest.mark.parametrize(
+    ("files", "xen"),
+    [
+        pytest.param({}, "", id="none"),
+        pytest.param({"proc/xen/capabilities": "control_d", "sys/hypervisor/type": "xen"}, "dom0", id="dom0"),
+        pytest.param({"proc/xen/capabilities": "", "sys/hypervisor/type": "xen"}, "domU", id="domU"),
+        pytest.param(
+            {"sys/hypervisor/type": "xen", "sys/hypervisor/uuid": "00000000-0000-0000-0000-000000000000"}, "dom0", id="no-xenfs"
+        ),
+        pytest.param(
+            {"sys/hypervisor/type": "xen", "sys/hypervisor/uuid": "1bd1f3a1-0000-0000-0000-000000000001"}, "domU", id="uuid"
+        ),
+        pytest.param({"sys/hypervisor/type": "other"}, "", id="other"),
+    ],
+)
+def test_kernel_under_xen(files: Files, xen: str) -> None:
+    """Xen's control domain is told from a guest of Xen, with xenfs or without."""
+    assert read_kernel(make_capture(files)).xen == xen
+
+
+@pytest.mark.parametrize(
+    ("line", "kib"),
+    [
+        ("Max locked memory         8388608              16777216             bytes     ", 8192),
+        ("Max locked memory         unlimited            unlimited            bytes     ", -1),
+        ("Max open files            1024                 524288               files     ", None),
+        ("", None),
+    ],
+)
+def test_kernel_locked_memory(line: str, kib: int | None) -> None:
+    """The soft limit counts, -1 is no limit, and without the line it is unknown."""
+    assert parse_memlock(f"Limit                     Soft Limit           Hard Limit           Units     \n{line}\n") == kib
+
+
+def test_kernel_consoles_and_boot() -> None:
+    """The consoles in use come from /proc/consoles or, without it, from sysfs; the boot has an identity."""
+    files: Files = {
+        "proc/consoles": "tty0 -WU (EC p ) 4:1\nttyUSB0 -W- (E p ) 188:0\n",
+        "proc/sys/kernel/random/boot_id": "a-b\n",
+    }
+
+    kernel = read_kernel(make_capture(files))
+
+    assert (kernel.consoles, kernel.boot_id) == (("tty0", "ttyUSB0"), "a-b")
+    assert read_kernel(make_capture({"sys/class/tty/console/active": "tty0 ttyS0\n"})).consoles == ("tty0", "ttyS0")
+
+
+def test_vfio_ids_that_are_claimed_at_boot() -> None:
+    """Ids on the command line and in modprobe.d are told once each, in one spelling, and comments are none."""
+    files: Files = {
+        "proc/cmdline": "quiet vfio-pci.ids=1033:0194,10DE:13C2:1043:8413 pci-stub.ids=1912:0014 xvfio-pci.ids=dead:beef",
+        "etc/modprobe.d/vfio.conf": "# options vfio-pci ids=aaaa:bbbb\noptions vfio_pci  disable_vga=1 ids=1033:0194,8086:1e31\n"
+        "softdep xhci_pci pre: vfio-pci\nblacklist pcspkr\n",
+        "etc/modprobe.d/old.bak": "options vfio-pci ids=cccc:dddd",
+    }
+
+    vfio = read_vfio(make_capture(files))
+
+    assert vfio.claimed_ids == ("1033:0194", "10de:13c2", "1912:0014", "8086:1e31")
+    assert vfio.options == ("options vfio_pci disable_vga=1 ids=1033:0194,8086:1e31", "softdep xhci_pci pre: vfio-pci")
+
+
+@pytest.mark.parametrize(
+    ("files", "node"),
+    [
+        ({"dev/vfio/vfio": ""}, "accessible"),
+        ({"dev/vfio/vfio": Status.DENIED}, "denied"),
+        ({}, "absent"),
+        ({"sections/devices": Status.TIMED_OUT}, "unknown"),
+    ],
+)
+def test_vfio_node(files: Files, node: str) -> None:
+    """The node is there, closed, not there, or unknown."""
+    assert read_vfio(make_capture(files)).node == node
+
+
+def test_switches_that_nobody_asked_for_are_unknown() -> None:
+    """In a capture of little, a switch is neither on nor off and a node neither there nor not."""
+    capture = Capture({"proc/cmdline": Item(Status.READ, b"quiet"), "dev/vfio/vfio": Item(Status.READ)}, scope=())
+
+    facts = read_facts(capture, {})
+
+    assert (facts.vfio.unsafe_interrupts, facts.vfio.noiommu, facts.vfio.disable_idle_d3) == (None, None, None)
+    assert (facts.kvm.asked, facts.vfio.node, facts.xhci_module) == (False, "accessible", "unknown")
+    assert facts.section_timed_out("devices")
+
+
+@pytest.mark.parametrize(
+    ("files", "state"),
+    [
+        pytest.param({"proc/modules": "xhci_pci 24576 0 - Live 0x0\n"}, "loaded", id="module"),
+        pytest.param({"commands/lsmod": "Module Size Used by\nxhci_pci 24576 0\n"}, "loaded", id="lsmod"),
+        pytest.param({"proc/modules": "xhci_hcd 1 0 - Live 0x0\n", "sys/bus/pci/drivers": "xhci_hcd"}, "loaded", id="old-kernel"),
+        pytest.param({"sys/module/xhci_pci/initstate": ""}, "loaded", id="sysfs"),
+        pytest.param(
+            {"proc/modules": "vfio 1 0 - Live 0x0\n", "sys/bus/pci/drivers": "pcieport xhci_hcd"}, "builtin", id="builtin"
+        ),
+        pytest.param({"sys/bus/pci/drivers": "xhci_hcd"}, "unknown", id="no-list-of-modules"),
+        pytest.param({}, "unknown", id="nothing"),
+    ],
+)
+def test_xhci_module(files: Files, state: str) -> None:
+    """The driver is built in where it is registered and in no list of modules."""
+    assert read_xhci_module(make_capture(files)) == state

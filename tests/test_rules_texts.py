@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from harness.core.capture import Status
+from harness.core.capture import Capture, Status
 from harness.core.finding import Evidence, Finding, Severity
 from harness.core.pci import XHCI_CLASS
 from harness.facts.cpu import Cpu
@@ -346,7 +346,7 @@ def test_hst001_names_what_is_missing() -> None:
 
 def test_kvm_that_was_not_asked_for_is_unknown() -> None:
     """A capture without device nodes tells nothing of KVM and VFIO's node; a probe that found none does."""
-    bare = read_facts(make_capture(without(INTEL_BOARD, "dev/")), {})
+    bare = read_facts(Capture(make_capture(without(INTEL_BOARD, "dev/")).items, scope=()), {})
     asked = read_facts(make_capture(without(INTEL_BOARD, "dev/"), {"sections/devices": ""}), {})
     late = read_facts(make_capture(without(INTEL_BOARD, "dev/"), {"sections/devices": Status.TIMED_OUT}), {})
 

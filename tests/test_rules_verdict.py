@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harness.core.capture import Capture, Item, Status
+from harness.core.capture import Capture, Status
 from harness.core.finding import Finding, Severity
 from harness.facts.host import read_facts
+from harness.facts.tree import read_capture
 from harness.rules.verdict import ControllerVerdict, Readiness, find_reasons, judge_controllers, readiness
 from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, make_capture, pci_function, without
 
@@ -119,7 +120,7 @@ def test_verdict_on_every_controller() -> None:
 
 def test_verdict_without_facts() -> None:
     """A host that says nothing has no controller to judge, and nothing fails that was not looked at."""
-    verdict = judge_controllers(read_facts(Capture(), {}))
+    verdict = judge_controllers(read_facts(Capture(scope=()), {}))
 
     assert verdict.controllers == ()
     assert {finding.severity for finding in verdict.findings} <= {Severity.UNKNOWN, Severity.INFORMATION, Severity.PASS}
@@ -136,10 +137,7 @@ def test_verdict_is_never_ready_without_the_answer(missing: str) -> None:
 
 def test_verdict_of_the_first_host_is_unknown() -> None:
     """The host that this project began with shows no groups: nothing about it passes by silence, and nothing fails by it."""
-    items = {
-        path.relative_to(SEED).as_posix(): Item(Status.READ, path.read_bytes()) for path in SEED.rglob("*") if path.is_file()
-    }
-    verdict = judge_controllers(read_facts(Capture(items), {}))
+    verdict = judge_controllers(read_facts(read_capture(SEED), {}))
 
     severities = {finding.rule: finding.severity for finding in verdict.findings}
     assert severities["KVM001"] is Severity.UNKNOWN

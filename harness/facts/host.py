@@ -14,7 +14,7 @@ from harness.facts.disagreement import Disagreement
 from harness.facts.iommu import Iommu, read_iommu
 from harness.facts.kernel import Board, Kernel, read_board, read_kernel
 from harness.facts.log import KernelLog, read_log
-from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_tools, read_vfio
+from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_tools, read_vfio, read_xhci_module
 from harness.facts.names import read_pci_names
 from harness.facts.network import NetworkInterface, read_network
 from harness.facts.pci import PciDevice, find_pci_disagreements, read_pci
@@ -33,6 +33,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     ``tools`` are the programs that the suites use and the host has (None: it was not asked).
     ``gaps`` names what the host would not say: ``commands/dmesg denied``, ``sections/pci timed out``.
     ``unasked`` names the sections of the probe of which the capture holds nothing and that nobody asked the host for.
+    ``xhci_module``: the host's driver for xHCI controllers is ``loaded``, ``builtin`` or ``unknown``.
     ``unread`` names the lists of what the host would lose that did not come, for whatever reason: they prove nothing.
     """
 
@@ -56,6 +57,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     tools: tuple[str, ...] | None = None
     unread: tuple[str, ...] = LISTS
     unasked: tuple[str, ...] = ()
+    xhci_module: str = "unknown"
 
     def find_pci(self, address: str | PciAddress) -> PciDevice | None:
         """Return the function at an address."""
@@ -110,7 +112,8 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         gaps=_read_gaps(capture),
         tools=read_tools(capture),
         unread=_read_unread(capture),
-        unasked=tuple(section for section in SECTION_PATHS if not capture.asked_section(section)),
+        unasked=_read_unasked(capture),
+        xhci_module=read_xhci_module(capture),
     )
 
 
@@ -155,6 +158,13 @@ def _read_unread(capture: Capture) -> tuple[str, ...]:
     unread += [ROUTES] if capture.get("proc/net/ipv6_route").status in gone else []
     unread += [] if capture.has(GROUPS[1:]) and not timed_out(capture, "iommu") else [GROUPS]
     return tuple(dict.fromkeys(unread))
+
+
+def _read_unasked(capture: Capture) -> tuple[str, ...]:
+    unasked = {section for section in SECTION_PATHS if not capture.asked_section(section)}
+    # Of the devices one counts: a tree with /dev/vfio alone tells nothing of KVM.
+    unasked |= set() if capture.asked("dev/kvm") or timed_out(capture, "devices") else {"devices"}
+    return tuple(section for section in SECTION_PATHS if section in unasked)
 
 
 def _read_gaps(capture: Capture) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from harness.core.capture import Capture
 from harness.facts.sysfs import exists
 
 _CONTAINER_HINTS = (".dockerenv", "run/.containerenv", "run/systemd/container")
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 # What firmware says when its maker filled nothing in.
 _PLACEHOLDER = re.compile(
     r"^(to be filled by o\.?e\.?m\.?|system (manufacturer|product name)|default string|o\.?e\.?m\.?"
@@ -64,7 +65,7 @@ class Board(msgspec.Struct, frozen=True):
 def read_kernel(capture: Capture) -> Kernel:
     """Read the kernel, the distribution and what limits the probe."""
     version = capture.text("proc/version") or ""
-    release = capture.text("proc/sys/kernel/osrelease") or _word(version, 2)
+    release = capture.text("proc/sys/kernel/osrelease") or _word(version, 2) or _word(capture.text("commands/uname") or "", 2)
     distribution = parse_os_release(capture.text("etc/os-release") or "")
     lockdown = re.search(r"\[(\w+)\]", capture.text("sys/kernel/security/lockdown") or "")
     user = re.search(r"^Uid:\s+\d+\s+(\d+)", capture.text("proc/self/status") or "", re.MULTILINE)
@@ -81,6 +82,10 @@ def read_kernel(capture: Capture) -> Kernel:
         container=any(exists(capture.get(hint)) for hint in _CONTAINER_HINTS),
         root=user is not None and user[1] == "0",
         memory_mib=int(memory[1]) // 1024 if memory else 0,
+        xen=_read_xen(capture),
+        memlock_kib=parse_memlock(capture.text("proc/self/limits") or ""),
+        consoles=_read_consoles(capture),
+        boot_id=capture.text("proc/sys/kernel/random/boot_id") or "",
     )
 
 
@@ -94,6 +99,14 @@ def read_board(capture: Capture) -> Board:
     )
 
 
+def parse_memlock(text: str) -> int | None:
+    """Return the soft limit of locked memory in /proc/self/limits, in KiB: -1 without a limit, None if it is not told."""
+    match = re.search(r"^Max locked memory\s+(unlimited|\d+)\s", text, re.MULTILINE)
+    if match is None:
+        return None
+    return -1 if match[1] == "unlimited" else int(match[1]) // 1024
+
+
 def parse_os_release(text: str) -> dict[str, str]:
     """Return the assignments of an os-release file, unquoted; lines that are none are left out."""
     values = {}
@@ -102,6 +115,23 @@ def parse_os_release(text: str) -> dict[str, str]:
         if sign and key.isidentifier():
             values[key] = _unquote(value)
     return values
+
+
+def _read_xen(capture: Capture) -> str:
+    """Return ``dom0``, ``domU`` or nothing: only dom0 has control, and the identity of zeros."""
+    capabilities = capture.text("proc/xen/capabilities") or ""
+    if "control_d" in capabilities.split():
+        return "dom0"
+    if capture.text("sys/hypervisor/type") != "xen" and not capture.has("proc/xen"):
+        return ""
+    return "dom0" if capture.text("sys/hypervisor/uuid") == _NOBODY else "domU"
+
+
+def _read_consoles(capture: Capture) -> tuple[str, ...]:
+    """Return the consoles that are in use: /proc/consoles, or what sysfs says of the device ``console``."""
+    lines = (capture.text("proc/consoles") or "").splitlines()
+    found = [line.split()[0] for line in lines if line.split()]
+    return tuple(found or (capture.text("sys/class/tty/console/active") or "").split())
 
 
 def _unquote(value: str) -> str:

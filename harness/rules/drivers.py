@@ -53,8 +53,8 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     shown = (Evidence(_NO_IOMMU, "Y"),) if facts.vfio.noiommu else ()
     if found := (*shown, *asked, *facts.log.find(_NO_IOMMU_USED)):
         return Opinion(Severity.CONDITION, "enable_unsafe_noiommu_mode is on, or was", found)
-    if facts.vfio.available == "unknown":
-        return Opinion(Severity.UNKNOWN, "the host does not show VFIO's parameters")
+    if facts.vfio.noiommu is None:
+        return Opinion(Severity.UNKNOWN, "the host does not show whether enable_unsafe_noiommu_mode is on")
     return Opinion(Severity.PASS, "enable_unsafe_noiommu_mode is off", (Evidence(_NO_IOMMU, "N, or VFIO is not loaded"),))
 
 
