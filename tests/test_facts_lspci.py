@@ -286,4 +286,4 @@ def test_lspci_cut_off_is_never_another_answer(length: int) -> None:
 
     for told in parse_lspci(DETAILS[:length]):
         assert told.prog_if in {None, whole[told.address].prog_if}
-        assert told.driver is None or (whole[told.address].driver or told.driver).startswith(told.driver)
+        assert told.driver is None or (whole[told.address].driver or "").startswith(told.driver)
