@@ -104,9 +104,11 @@ def test_lspci_text_that_may_be_cut_tells_no_missing_driver() -> None:
         DETAILS.replace("\t", "        "),
         "".join(f"> {line}\n" for line in DETAILS.splitlines()),
         DETAILS.replace("\n\n", "\n"),
+        DETAILS.replace("\t", 4 * "\u00a0"),
         "$ lspci -nnvv\n" + DETAILS,
+        "lspci\n" + DETAILS,
     ],
-    ids=["indents-lost", "crlf", "spaces", "quoted", "no-blank-lines", "prompt"],
+    ids=["indents-lost", "crlf", "spaces", "quoted", "no-blank-lines", "hard-spaces", "prompt", "command"],
 )
 def test_lspci_form_of_the_text_does_not_matter(text: str) -> None:
     """Details without indents, of another system's line ends, or quoted in a mail give the same functions."""
@@ -173,6 +175,24 @@ def test_lspci_last_word_on_the_driver() -> None:
     head = "05:00.0 USB controller: Cards Ltd. Card\n"
 
     assert one(f"{head}\tKernel driver in use: xhci_hcd\n{head}\tKernel driver in use: vfio-pci\n").driver == "vfio-pci"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["$ ", "# ", "[root@host ~]# ", "user@host:~$ sudo ", "host ~ # ", "bash-5.1# /usr/sbin/", "host% ", "> "]
+)
+def test_lspci_prompts(prompt: str) -> None:
+    """A prompt ends a function's lines, however the shell spells it."""
+    card = "05:00.0 USB controller: Cards Ltd. Company of Four Port Cards, Card Name of the First Kind"
+    told = parse_lspci(f"{card}\n{prompt}lspci -nn\n06:00.0 USB controller: Cards Ltd. Card\n")
+
+    assert [one.name for one in told] == [card.partition(": ")[2], "Cards Ltd. Card"]
+
+
+def test_lspci_function_twice_in_one_list() -> None:
+    """A function that is listed twice, as after somebody's edit, costs none of the others."""
+    found = parse_lspci("05:00.0 USB controller: Card\n05:00.0 Audio device: Other\n06:00.0 Ethernet controller: Card\n")
+
+    assert [(told.address, told.kind) for told in found] == [("0000:05:00.0", 0x0C03), ("0000:06:00.0", 0x0200)]
 
 
 def test_lspci_list_of_another_machine_is_left_out() -> None:

@@ -10,10 +10,10 @@ import msgspec
 
 from harness.core.pci import PciAddress
 from harness.facts.names import read_class_codes
-from harness.facts.told import Told, find_address, join_outputs, split_kind
+from harness.facts.told import Told, find_address, join, join_outputs, split_kind
 
 _QUOTED = re.compile(r"^(?:\s*>)+ ?")
-_PROMPT = re.compile(r"^(?:\[[^\]]*\]|[\w.@:~/()-]*)\s?(?:\$\s+\S|[#$%>]\s*(?:sudo\s+)?(?:/\S*/)?lspci\b)")
+_PROMPT = re.compile(r"^(?:[\w.@:~/()-]*\s?\$\s+\S|(?:.{0,80}?[#$%>]\s*)?(?:sudo\s+)?(?:/\S*/)?lspci(?:\s+[-|]|\s*$))")
 # -PP prints the bridges before the function: 00:1c.0/02:00.0. A class holds no colon and no quotation mark (that is -mm).
 _HEAD = re.compile(
     r"^\s*(?:[0-9a-f:.]+/)*((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7])\s+([^\s\":][^\":]{0,90}):\s+(\S.*)$",
@@ -67,15 +67,15 @@ def parse_lspci(text: str, classes: Mapping[str, int] | None = None) -> tuple[To
 
 
 def _split(text: str) -> Iterator[list[_Record]]:
-    """Yield the records of each output: a prompt ends one, and so does an address that does not ascend."""
+    """Yield the records of each output: a prompt ends one, and so does an address that descends."""
     records: list[_Record] = []
     fresh = False  # nothing but the head of the last record was read
     for raw in text.splitlines():
-        line = _QUOTED.sub("", raw).rstrip()
+        line = _QUOTED.sub("", raw.replace("\u00a0", " ")).rstrip()  # web pages keep indents by spaces that do not break
         match = _HEAD.match(line)
         address = find_address(match[1]) if match else ""
         if match and address:
-            if records and PciAddress.parse(records[-1].address) >= PciAddress.parse(address):
+            if records and PciAddress.parse(records[-1].address) > PciAddress.parse(address):
                 yield records
                 records = []
             records.append(_Record(address, f"{match[2]}: {match[3]}"))
@@ -109,6 +109,7 @@ def _read_line(record: _Record, line: str) -> None:
     key, _, value = line.partition(":")
     value = value.strip()
     record.detailed = True
+    record.pin_off = record.pin_off or "DisINTx+" in line
     if record.flags and not _KEY.match(line):  # Flags: is long, and a mail client may have broken it
         _read_flags(record, f"{record.flags} {line}")
     record.flags = line if key == "Flags" else ""
@@ -119,8 +120,6 @@ def _read_line(record: _Record, line: str) -> None:
             _read_owner(record, key, value)
         case "Flags" | "Interrupt" | "NUMA node" | "IOMMU group":
             _read_flags(record, line)
-        case "Control":
-            record.pin_off = "DisINTx+" in value
         case "Bus":
             match = _BUSES.search(value)
             record.secondary = int(match[1], 16) if match else None
@@ -177,14 +176,16 @@ def _read_output(records: list[_Record], classes: Mapping[str, int]) -> dict[str
     """Return the functions of one output. Where it shows drivers at all, one that it shows to its end without has none."""
     shows_drivers = any("driver" in record.told for record in records)
     bridges = {(record.address[:-8], record.secondary): record.address for record in records if record.secondary}
-    found = {}
+    found: dict[str, Told] = {}
     for record in records:
         if shows_drivers and record.detailed and record is not records[-1]:
             record.told.setdefault("driver", "")
         head = _read_head(record.head, classes)
         path = _path(record.address, bridges)
         told = Told(record.address, interrupts=_interrupts(record), path=path)
-        found[record.address] = msgspec.structs.replace(told, **head, **record.told)
+        told = msgspec.structs.replace(told, **(head | record.told))
+        earlier = found.get(record.address)
+        found[record.address] = told if earlier is None else earlier if told.contradicts(earlier) else join(earlier, told)
     return found
 
 

@@ -26,8 +26,8 @@ _DRIVER = 5  # the place of the word that busybox's -mk adds
 def parse_lspci_mm(text: str, classes: Mapping[str, int] | None = None) -> tuple[Told, ...]:
     """Return the functions that the text tells of, by address; ``classes`` gives the numbers of classes by their names.
 
-    ``ProgIf`` is printed only if it is not 0. A USB controller without it keeps its interface unknown all the same: the line may
-    have been cut away, and the driver tells as well.
+    Old versions print ``ProgIf`` only if it is not 0. A USB controller without it keeps its interface unknown all the same: the
+    line may have been cut away, and the driver tells as well.
     """
     codes = read_class_codes() if classes is None else classes
     found = [*_read_records(text), *_read_lines(text)]

@@ -11,7 +11,9 @@ from harness.core.pci import PciAddress
 from harness.facts.told import Told, join_outputs
 
 # What editors and web pages make of -, \, + and |, one sign for one. A Japanese font shows a backslash as a yen sign.
-_AS_DRAWN = str.maketrans("\u2010\u2011\u2012\u2013\u2014\u2500\u251c\u252c\u2514\u2570\u2502\u00a5\uff3c", "------++\\\\|\\\\")
+_AS_DRAWN = str.maketrans(
+    "\u2010\u2011\u2012\u2013\u2014\u2500\u251c\u252c\u2514\u2570\u2502\u00a5\uff3c\u00a0", "------++\\\\|\\\\ "
+)
 _INDENT = re.compile(r"[\s|>]*")
 _FILTERED = re.compile(r"\s*([0-9a-f]{4,8}):([0-9a-f]{2}):(?=[01][0-9a-f]\.[0-7]-\[)", re.IGNORECASE)
 _TOKEN = re.compile(

@@ -91,7 +91,7 @@ def join_outputs(outputs: Iterable[Mapping[str, Told]]) -> tuple[Told, ...]:
     for output in outputs:
         if any(told.contradicts(known[address]) for address, told in output.items() if address in known):
             continue
-        known |= {address: _join(known[address], told) if address in known else told for address, told in output.items()}
+        known |= {address: join(known[address], told) if address in known else told for address, told in output.items()}
     return tuple(known[address] for address in sorted(known, key=PciAddress.parse))
 
 
@@ -103,7 +103,8 @@ def fill(first: Told, later: Told) -> Told:
     return msgspec.structs.replace(first, **missing)
 
 
-def _join(earlier: Told, later: Told) -> Told:
+def join(earlier: Told, later: Told) -> Told:
+    """Return what both tell of one function; of what changes at run time the later tells more truly."""
     newer = {name: value for name in _VOLATILE if (value := getattr(later, name)) not in _NOT_TOLD}
     if later.driver is not None:
         newer["driver"] = later.driver
