@@ -248,14 +248,17 @@ def test_pci_text_fills_what_sysfs_does_not_show() -> None:
     """Attributes that sysfs did not show come from the text; what it shows is kept, and it stays the source."""
     shown = pci_function("0000:05:00.0", "c0c0:0194", "0c0330", subsystem_vendor="0x1", subsystem_device="0x2")
     device = read_text(
-        f"{LISTED} (prog-if 20 [EHCI])\n\tSubsystem: Cards Ltd. Device [c0c0:0001]\n\tPhysical Slot: 3\n\tIOMMU group: 9\n"
+        f"{LISTED} (prog-if 20 [EHCI])\n\tSubsystem: Cards Ltd. Device [c0c0:0001]\n\tPhysical Slot: 3\n"
+        "\tNUMA node: 0\n\tIOMMU group: 0\n"
+        "\t\tExtTag- RBE+ FLReset-\n"
         "\tKernel driver in use: xhci_hcd\n",
         "lspci",
         shown,
     )
 
     assert (device.subsystem, device.class_text, device.source) == ("0001:0002", "0c0330", "sysfs")
-    assert (device.slot, device.group, device.driver, device.revision) == ("3", "9", "xhci_hcd", 4)
+    assert (device.slot, device.group, device.driver, device.revision) == ("3", "0", "xhci_hcd", 4)
+    assert (device.numa_node, device.flr) == (0, False)
 
 
 def test_pci_missing_driver_link_is_an_answer_beside_others() -> None:
@@ -401,7 +404,8 @@ def test_sysfs_addresses_on_a_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("0x1033", 0x1033), ("42", 42), ("-1", -1), ("", None), ("x", None), ("1.5", None), (None, None)]
+    ("text", "number"),
+    [("0x1033", 0x1033), ("42", 42), ("-1", -1), ("", None), ("x", None), ("1.5", None), (None, None), ("9" * 5000, None)],
 )
 def test_sysfs_numbers(text: str | None, number: int | None) -> None:
     """Hexadecimal and decimal numbers are read, anything else is None."""

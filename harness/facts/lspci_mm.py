@@ -81,7 +81,7 @@ def _tell(address: str, words: Words, classes: Mapping[str, int]) -> Told:
         kind=split_kind(first.get("Class", ""), classes),
         name=" ".join(filter(None, names)),
         subsystem=_pair(first.get("SVendor", ""), first.get("SDevice", "")),
-        driver=first.get("Driver"),
+        driver=first.get("Driver") or None,
         modules=tuple(words.get("Module", ())),
         group=first.get("IOMMUGroup") or None,
         numa_node=int(node) if re.fullmatch(r"[0-9]{1,9}", node) else None,

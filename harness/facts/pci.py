@@ -175,7 +175,9 @@ def _complete(
     alike = ("id", "subsystem", "group", "numa_node", "interrupts", "slot", "label", "flr")
     links = ("link_speed", "link_width", "max_link_speed", "max_link_width")
     changes: dict[str, object] = {
-        name: getattr(told, name) for name in (*alike, *links) if getattr(device, name) in {None, ""} and getattr(told, name)
+        name: value
+        for name in (*alike, *links)
+        if getattr(device, name) in {None, ""} and (value := getattr(told, name)) not in {None, ""}
     }
     if read_number(capture, f"{folder}/revision") is None:
         changes["revision"] = told.revision or 0
