@@ -329,7 +329,8 @@ def test_tree_with_garbage_for_a_log_is_read() -> None:
     facts = read_facts(read(make_tar({"commands/dmesg": os.urandom(10 << 20), "proc/cmdline": b"quiet"})), {})
 
     assert facts.kernel.cmdline == "quiet"
-    assert facts.iommu.dma_remapping == "unknown"
+    assert facts.iommu.dma_remapping == "yes"  # the log maps memory for devices
+    assert facts.iommu.interrupt_remapping == "unknown"
 
 
 def test_tree_made_by_hand_asks_for_little() -> None:
@@ -438,7 +439,8 @@ def test_tree_of_the_seed_is_unknown_where_it_is_silent() -> None:
     facts = read_facts(read_capture(Path(__file__).parents[1] / "fixtures/captures/seed-i7-860"), {})
 
     assert facts.kernel.argument("intel_iommu") == "on"
-    assert facts.iommu.dma_remapping == "unknown"
+    assert facts.iommu.dma_remapping == "yes"  # the log maps memory for devices
+    assert facts.iommu.interrupt_remapping == "unknown"
     assert facts.section_timed_out("pci")
     assert facts.section_timed_out("devices")
     assert not facts.section_timed_out("kernel")

@@ -110,7 +110,8 @@ def test_loss_death_on_the_console() -> None:
 
 
 PRINTING = """#!{python}
-import json, socket, sys
+import json, signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when its monitor is closed
 paths = {{}}
 for word in sys.argv:
     if word.startswith("socket,id="):

@@ -11,8 +11,9 @@ from harness.core.capture import Capture, Status
 from harness.core.finding import Evidence, Finding, Severity
 from harness.core.pci import XHCI_CLASS
 from harness.facts.cpu import Cpu
+from harness.facts.faults import Fault
 from harness.facts.host import GROUPS, HostFacts, read_facts
-from harness.facts.iommu import Fault, Iommu
+from harness.facts.iommu import Iommu
 from harness.facts.kernel import Kernel
 from harness.facts.log import KernelLog
 from harness.facts.pci import PciDevice

@@ -11,9 +11,9 @@ from harness.core.pci import PciAddress, PciId
 from harness.facts.acpi import Acpi, read_acpi
 from harness.facts.cpu import Cpu, read_cpu
 from harness.facts.disagreement import Disagreement
-from harness.facts.iommu import Iommu, read_iommu
+from harness.facts.iommu import Iommu, find_iommu_disagreements, read_iommu
 from harness.facts.kernel import Board, Kernel, read_board, read_kernel
-from harness.facts.log import KernelLog, read_log
+from harness.facts.log import KernelLog, read_boot_log, read_log
 from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_tools, read_vfio, read_xhci_module
 from harness.facts.names import read_pci_names
 from harness.facts.network import NetworkInterface, read_network
@@ -90,7 +90,9 @@ class HostFacts(msgspec.Struct, frozen=True):
 def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> HostFacts:
     """Read all facts of a capture; ``names`` gives the names of PCI ids, by default those of this machine's hwdata."""
     acpi = read_acpi(capture)
-    log = read_log(capture)
+    boot = read_boot_log(capture)
+    log = read_log(capture, boot)
+    iommu = read_iommu(capture, acpi, log, boot.lines)
     usb = read_usb(capture)
     return HostFacts(
         taken=capture.taken,
@@ -98,8 +100,8 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         cpu=read_cpu(capture),
         kernel=read_kernel(capture),
         acpi=acpi,
-        iommu=read_iommu(capture, acpi, log),
-        pci=read_pci(capture, read_pci_names() if names is None else names),
+        iommu=iommu,
+        pci=read_pci(capture, read_pci_names() if names is None else names, _read_told_groups(iommu)),
         usb=usb,
         usb_tree=read_usb_tree(capture),
         disks=read_disks(capture, usb),
@@ -108,10 +110,14 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         vfio=read_vfio(capture),
         qemu_version=read_qemu_version(capture),
         log=log,
-        disagreements=(*find_pci_disagreements(capture), *find_usb_disagreements(capture)),
+        disagreements=(
+            *find_iommu_disagreements(capture, iommu, log, boot.lines),
+            *find_pci_disagreements(capture),
+            *find_usb_disagreements(capture),
+        ),
         gaps=_read_gaps(capture),
         tools=read_tools(capture),
-        unread=_read_unread(capture),
+        unread=_read_unread(capture, iommu),
         unasked=_read_unasked(capture),
         xhci_module=read_xhci_module(capture),
     )
@@ -151,13 +157,20 @@ def _full_address(value: PciAddress | str | None) -> str | None:
     return str(PciAddress.parse(str(value))) if value else None
 
 
-def _read_unread(capture: Capture) -> tuple[str, ...]:
+def _read_unread(capture: Capture, iommu: Iommu) -> tuple[str, ...]:
     """Return the lists that did not come. A host without IPv6 has no routes of that kind; one that hides them has."""
     gone = {Status.DENIED, Status.TIMED_OUT}
     unread = [name for name in LISTS if name != GROUPS and capture.get(name[1:]).status is not Status.READ]
     unread += [ROUTES] if capture.get("proc/net/ipv6_route").status in gone else []
-    unread += [] if capture.has(GROUPS[1:]) and not timed_out(capture, "iommu") else [GROUPS]
+    unread += [] if iommu.groups_complete else [GROUPS]
     return tuple(dict.fromkeys(unread))
+
+
+def _read_told_groups(iommu: Iommu) -> dict[str, str]:
+    """Return the group of each device that a text tells; where sysfs shows groups, its links are asked."""
+    if iommu.groups_source == "sysfs":
+        return {}
+    return {device: name for name, devices in iommu.groups.items() for device in devices}
 
 
 def _read_unasked(capture: Capture) -> tuple[str, ...]:

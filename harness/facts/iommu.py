@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import msgspec
 
-from harness.core.capture import Capture
+from harness.core.capture import Capture, Status
 from harness.core.finding import Evidence
-from harness.facts.acpi import Acpi
-from harness.facts.log import KernelLog
+from harness.facts.acpi import Acpi, MemoryRange
+from harness.facts.cpu import read_cpu
+from harness.facts.disagreement import Disagreement
+from harness.facts.faults import Fault, parse_faults
+from harness.facts.groups import by_number, find_group, has_all_numbers, is_cut, parse_group_listing, parse_group_log
+from harness.facts.iommu_log import (
+    Proof,
+    parse_default_domain,
+    parse_rmrr,
+    parse_rmrr_devices,
+    parse_vendor,
+    prove_dma_remapping,
+    prove_interrupt_remapping,
+    select_lines,
+)
+from harness.facts.log import LOG, KernelLog, read_boot_log
 from harness.facts.sysfs import read_names, timed_out
 
+LISTING = "commands/iommu-groups"
+_SYSFS = "sysfs"
 _UNITS = "sys/class/iommu"
 _GROUPS = "sys/kernel/iommu_groups"
 _NO_IOMMU = "vfio-noiommu"
@@ -19,32 +36,27 @@ _MAKERS = (("dmar", "intel"), ("ivhd", "amd"), ("smmu", "arm"), ("arm-smmu", "ar
 # Chips whose interrupts pass a remapper, and those that show that they do not. ITS is the remapper of 64-bit Arm.
 _REMAPPED_CHIP = re.compile(r"^(IR-|ITS-)")
 _DIRECT_CHIP = re.compile(r"^(IO-APIC|PCI-MSI)")
-_REMAPPED_LINE = re.compile(
-    r"DMAR-IR: Enabled IRQ remapping in|AMD-Vi: Interrupt remapping enabled|Enabled Interrupt-Remapping", re.IGNORECASE
-)
+_NO_IOMMU_SWITCH = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
 
-class Fault(msgspec.Struct, frozen=True):
-    """An access that the IOMMU stopped, as the kernel logged it.
-
-    ``unit`` is ``DMAR`` or ``AMD-Vi``, ``device`` an address or empty; ``suppressed``
-    counts the messages that the kernel's rate limit swallowed with it.
-    """
-
-    unit: str
-    device: str = ""
-    line: str = ""
-    suppressed: int = 0
+class _Groups(NamedTuple):
+    groups: dict[str, tuple[str, ...]]
+    source: str
+    complete: bool
 
 
 class Iommu(msgspec.Struct, frozen=True):
     """``vendor`` is intel, amd, arm, other, none or unknown; both remappings are yes, no or unknown.
 
     ``interrupt_remapping`` is n/a on a platform that has none (Arm). ``default_domain`` is translated, passthrough or unknown:
-    how the host's own devices work. Both evidences are what the two answers rest on. ``faults`` are in the order of the log.
+    how the kernel sets up the host's own devices. Both evidences are what the two answers rest on. ``faults`` are in the order
+    of the log.
 
     ``groups`` maps a group to the addresses in it, ``group_types`` to its domain type (``DMA-FQ``, ``identity``),
-    ``reserved_regions`` to lines like ``0x00000000fee00000 0x00000000feefffff msi``.
+    ``reserved_regions`` to lines like ``0x00000000fee00000 0x00000000feefffff msi``. ``groups_source`` is ``sysfs``,
+    ``commands/iommu-groups``, ``commands/dmesg`` or empty; ``groups_complete``: what is not in them is in no group.
+
+    ``rmrr`` is the memory that firmware reserves as the log names it, ``rmrr_devices`` for whom the kernel mapped which of it.
     """
 
     vendor: str = "unknown"
@@ -59,25 +71,75 @@ class Iommu(msgspec.Struct, frozen=True):
     dma_evidence: tuple[Evidence, ...] = ()
     interrupt_evidence: tuple[Evidence, ...] = ()
     faults: tuple[Fault, ...] = ()
+    groups_source: str = ""
+    groups_complete: bool = False
+    rmrr: tuple[MemoryRange, ...] = ()
+    rmrr_devices: dict[str, tuple[MemoryRange, ...]] = {}
 
 
-def read_iommu(capture: Capture, acpi: Acpi, log: KernelLog) -> Iommu:
-    """Read units, groups and interrupt chips; the ACPI tables only tell the maker where no unit is in use."""
+def read_iommu(capture: Capture, acpi: Acpi, log: KernelLog, lines: tuple[str, ...] | None = None) -> Iommu:
+    """Read units, groups and interrupt chips; what they do not show is asked of the log, whose messages are ``lines``."""
+    lines = select_lines(read_boot_log(capture).lines if lines is None else lines)
     units = read_names(capture, _UNITS)
-    names = [name for name in read_names(capture, _GROUPS) if capture.text(f"{_GROUPS}/{name}/name") != _NO_IOMMU]
-    groups = {name: read_names(capture, f"{_GROUPS}/{name}/devices") for name in sorted(names, key=_numerically)}
+    found = _read_groups(capture, log, lines)
     chips = parse_interrupt_chips(capture.text("proc/interrupts") or "")
+    vendor = _vendor(units, acpi, log, lines, seen=sysfs_was_read(capture))
+    types = {name: text for name in found.groups if (text := capture.text(f"{_GROUPS}/{name}/type"))}
+    dma = _judge_dma(capture, units, found, prove_dma_remapping(log, lines))
+    interrupts = _judge_interrupts(capture, chips, found, vendor, prove_interrupt_remapping(log, lines))
     return Iommu(
-        vendor=_vendor(units, acpi),
-        dma_remapping=_dma_remapping(capture, units, groups),
-        interrupt_remapping=_interrupt_remapping(chips, log.lines, groups),
+        vendor=vendor,
+        dma_remapping=dma.state,
+        interrupt_remapping=interrupts.state,
         units=units,
-        groups=groups,
-        group_types={name: text for name in groups if (text := capture.text(f"{_GROUPS}/{name}/type"))},
+        groups=found.groups,
+        group_types=types,
         reserved_regions={
-            name: tuple(text.splitlines()) for name in groups if (text := capture.text(f"{_GROUPS}/{name}/reserved_regions"))
+            name: tuple(text.splitlines())
+            for name in found.groups
+            if (text := capture.text(f"{_GROUPS}/{name}/reserved_regions"))
         },
         interrupt_chips=chips,
+        default_domain=_default_domain(types, lines),
+        dma_evidence=dma.evidence,
+        interrupt_evidence=interrupts.evidence,
+        faults=parse_faults(lines),
+        groups_source=found.source,
+        groups_complete=found.complete,
+        rmrr=parse_rmrr(lines),
+        rmrr_devices=parse_rmrr_devices(lines),
+    )
+
+
+def group_of(iommu: Iommu, address: str) -> str | None:
+    """Return the group of a device, None if it is in none that is known (see ``Iommu.groups_complete``)."""
+    return find_group(iommu.groups, address)
+
+
+def find_iommu_disagreements(capture: Capture, iommu: Iommu, log: KernelLog, lines: tuple[str, ...]) -> tuple[Disagreement, ...]:
+    """Return where a text puts a device into another group than sysfs does, or the log says otherwise of a remapping."""
+    if not sysfs_was_read(capture):
+        return ()
+    lines = select_lines(lines)
+    said = {LISTING: parse_group_listing(capture.text(LISTING) or ""), LOG: parse_group_log(lines)}
+    real = {device: name for name, members in iommu.groups.items() for device in members}
+    pairs = (
+        (command, device, name) for command, groups in said.items() for name, devices in groups.items() for device in devices
+    )
+    moved = tuple(
+        Disagreement(device, "iommu_group", real.get(device, "none"), name, command)
+        for command, device, name in pairs
+        # A device that the kernel logged may have been unplugged since.
+        if real.get(device, name if real and command == LOG else "none") != name
+    )
+    answers = (
+        ("dma_remapping", iommu.dma_remapping, prove_dma_remapping(log, lines).state),
+        ("interrupt_remapping", iommu.interrupt_remapping, prove_interrupt_remapping(log, lines).state),
+    )
+    return moved + tuple(
+        Disagreement("host", what, real_state, log_state, LOG)
+        for what, real_state, log_state in answers
+        if {real_state, log_state} == {"yes", "no"}
     )
 
 
@@ -92,35 +154,72 @@ def parse_interrupt_chips(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, chips)))
 
 
-def _vendor(units: tuple[str, ...], acpi: Acpi) -> str:
+def sysfs_was_read(capture: Capture) -> bool:
+    """Return whether sysfs would show units and groups if there were any."""
+    return capture.has("sys/bus/pci/devices") and not timed_out(capture, "iommu")
+
+
+def _read_groups(capture: Capture, log: KernelLog, lines: tuple[str, ...]) -> _Groups:
+    """Return the groups of sysfs; where it was not read, those of the list, and else those of the log."""
+    names = [name for name in read_names(capture, _GROUPS) if capture.text(f"{_GROUPS}/{name}/name") != _NO_IOMMU]
+    groups = {name: read_names(capture, f"{_GROUPS}/{name}/devices") for name in sorted(names, key=by_number)}
+    if groups or sysfs_was_read(capture):
+        return _Groups(groups, _SYSFS, capture.has(_GROUPS) and not timed_out(capture, "iommu"))
+    listing = capture.text(LISTING) or ""
+    if groups := parse_group_listing(listing):
+        return _Groups(groups, LISTING, not is_cut(listing))
+    groups = parse_group_log(lines)
+    return _Groups(groups, LOG if groups else "", bool(groups) and log.silence_counts and has_all_numbers(groups))
+
+
+def _vendor(units: tuple[str, ...], acpi: Acpi, log: KernelLog, lines: tuple[str, ...], *, seen: bool) -> str:
     if units:
         return next((maker for prefix, maker in _MAKERS if units[0].startswith(prefix)), "other")
     tables = {"intel": acpi.dmar.table.status, "amd": acpi.ivrs.table.status}
     present = [maker for maker, status in tables.items() if status in {"present", "denied"}]
     if present:
         return present[0]
-    return "none" if set(tables.values()) == {"absent"} else "unknown"
+    if set(tables.values()) == {"absent"}:
+        return "none"
+    # Where sysfs shows no unit, a piece of a log does not name one either.
+    return parse_vendor(log, lines) if log.complete or not seen else "unknown"
 
 
-def _dma_remapping(capture: Capture, units: tuple[str, ...], groups: dict[str, tuple[str, ...]]) -> str:
-    filled = any(groups.values())
+def _judge_dma(capture: Capture, units: tuple[str, ...], found: _Groups, logged: Proof) -> Proof:
+    """Let sysfs decide if it was read. Groups without a unit, of a driver that registers none, prove nothing."""
+    filled = any(found.groups.values())
+    if found.source == LISTING and filled and not units:
+        # VFIO makes groups up where it may work without an IOMMU, and POWER has them for its tables.
+        made_up = capture.text(_NO_IOMMU_SWITCH) == "Y" or (logged.state == "unknown" and bool(logged.evidence))
+        return Proof() if made_up else Proof("yes", (Evidence(LISTING, f"{len(found.groups)} groups"), *logged.evidence))
+    if found.source != _SYSFS:
+        return logged
+    shown = (
+        Evidence(f"/{_UNITS}", " ".join(units) or "(empty)"),
+        Evidence(f"/{_GROUPS}", f"{len(found.groups)} groups" if found.groups else "(empty)"),
+    )
     if units and filled:
-        return "yes"
-    if timed_out(capture, "iommu") or not capture.has("sys/bus/pci/devices"):
-        return "unknown"
-    # Groups without a unit: a driver that does not register one. Units without a group: nothing is translated.
-    return "unknown" if filled else "no"
+        return Proof("yes", shown)
+    if not sysfs_was_read(capture) or filled:
+        return logged if logged.state == "yes" or not filled else Proof("unknown", shown)
+    return Proof("no", shown)
 
 
-def _interrupt_remapping(chips: tuple[str, ...], log: tuple[str, ...], groups: dict[str, tuple[str, ...]]) -> str:
-    if any(_REMAPPED_CHIP.match(chip) for chip in chips):
-        return "yes"
-    if any(_DIRECT_CHIP.match(chip) for chip in chips):
-        return "no"
-    if any(_REMAPPED_LINE.search(line) for line in log):
-        return "yes"
-    return "no" if groups else "unknown"
+def _judge_interrupts(capture: Capture, chips: tuple[str, ...], found: _Groups, vendor: str, logged: Proof) -> Proof:
+    """Let the chips in use decide, then the log; interrupts of a host with groups that show neither are not remapped."""
+    for state, sign in (("yes", _REMAPPED_CHIP), ("no", _DIRECT_CHIP)):
+        if shown := [chip for chip in chips if sign.match(chip)]:
+            return Proof(state, (Evidence("/proc/interrupts", " ".join(shown)),))
+    if logged.state == "unknown" and vendor in {"arm", "other"} | {read_cpu(capture).architecture} - {"x86", ""}:
+        return Proof("n/a")
+    seen = capture.get("proc/interrupts").status is Status.READ
+    if logged.state == "unknown" and found.source == _SYSFS and found.groups and seen:
+        return Proof("no", (Evidence("/proc/interrupts", " ".join(chips) or "(no chip of a remapping unit)"),))
+    return logged
 
 
-def _numerically(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (-1, name)
+def _default_domain(types: dict[str, str], lines: tuple[str, ...]) -> str:
+    """Return what all groups have, else what the kernel announced: single groups may differ from its default."""
+    kinds = {"passthrough" if kind == "identity" else "translated" for kind in types.values()}
+    announced = parse_default_domain(lines)
+    return kinds.pop() if len(kinds) == 1 else announced

@@ -18,8 +18,8 @@ from harness.core.finding import Finding
 from harness.facts.acpi import Acpi
 from harness.facts.cpu import Cpu
 from harness.facts.disagreement import Disagreement
+from harness.facts.faults import Fault
 from harness.facts.host import HostFacts, read_facts
-from harness.facts.iommu import Fault
 from harness.facts.kernel import Board, Kernel
 from harness.facts.modules import Kvm, Vfio
 from harness.facts.names import usb_interface

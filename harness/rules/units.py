@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from harness.core.finding import Evidence, Severity
+from harness.facts.faults import Fault
 from harness.facts.host import HostFacts
-from harness.facts.iommu import Fault
 from harness.facts.pci import PciDevice
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule, no_sign
 
