@@ -11,6 +11,7 @@ from harness.core.finding import Evidence
 from harness.core.pci import PciAddress
 from harness.facts.acpi import MemoryRange
 from harness.facts.log import KernelLog
+from harness.facts.log_lines import find_lines
 
 _SOURCE = "dmesg"
 _EVIDENCE_LINES = 5
@@ -94,6 +95,7 @@ _WORDS = (
     *("DMAR", "dmar", "IOMMU", "iommu", "AMD-Vi", "smmu", "SMMU", "emapping", "remap", "ACPI: ", "DRHD", "RMRR"),
     *("Event logged", "INTR-REMAP", "Request device", "callbacks suppressed", " group "),
 )
+_LINES_AT_MOST = 20_000  # a server of four sockets prints 3,000
 
 
 class Proof(NamedTuple):
@@ -104,8 +106,11 @@ class Proof(NamedTuple):
 
 
 def select_lines(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the lines of a boot that the functions here, of faults and of groups look at: few of many."""
-    return (*(line for line in lines[:-1] if any(word in line for word in _WORDS)), *lines[-1:])
+    """Return the lines of a boot that the functions here, of faults and of groups look at: few of many, and not without end."""
+    chosen = tuple(lines[at] for at in find_lines(lines[:-1], _WORDS))
+    if len(chosen) > _LINES_AT_MOST:
+        chosen = chosen[: _LINES_AT_MOST // 2] + chosen[-_LINES_AT_MOST // 2 :]
+    return (*chosen, *lines[-1:])
 
 
 def parse_vendor(log: KernelLog, lines: Iterable[str]) -> str:

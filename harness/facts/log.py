@@ -8,29 +8,14 @@ import msgspec
 
 from harness.core.capture import Capture, Status
 from harness.core.finding import Evidence
-from harness.facts.log_lines import BootLog, parse_boot_log
+from harness.facts.log_lines import BootLog, find_lines, parse_boot_log
 
 LOG = "commands/dmesg"
 _FIRST_KEPT, _LAST_KEPT = 300, 100
-# Words are looked for, in small letters: a hundred thousand lines take a tenth of a second, with one pattern a whole one.
-_OF_INTEREST = (
-    *(
-        "dmar",
-        "iommu",
-        "amd-vi",
-        "smmu",
-        "remapping",
-        "x2apic",
-        "vfio",
-        "pci-stub",
-        "xhci",
-        "renesas",
-        "vmx",
-        "kvm",
-        "aer:",
-        "aer ",
-    ),
-    *("disabled by bios", "firmware bug", "flr", "suppressed", "hypervisor", "xen", "locked down", "lockdown", "secure boot"),
+_OF_INTEREST = (  # in small letters
+    *("dmar", "iommu", "amd-vi", "smmu", "remapping", "x2apic", "vfio", "pci-stub", "xhci", "renesas", "vmx", "kvm"),
+    *("disabled by bios", "firmware bug", "flr", "aer:", "aer ", "suppressed", "hypervisor", "xen"),
+    *("locked down", "lockdown", "secure boot"),
 )
 _JOINS_GROUP = re.compile(r"to (?:iommu )?group \d+")  # one a device: the groups are facts of their own
 _RELEASE = re.compile(r"^Linux version (\S+)")
@@ -93,7 +78,8 @@ def read_log(capture: Capture, boot: BootLog | None = None) -> KernelLog:
     if item.status is not Status.READ:
         return KernelLog("denied" if item.status is Status.DENIED else "unknown")
     boot = read_boot_log(capture) if boot is None else boot
-    telling = [line for line in boot.lines if _is_of_interest(line.lower()) and not _JOINS_GROUP.search(line)]
+    telling = [boot.lines[at] for at in find_lines([line.lower() for line in boot.lines], _OF_INTEREST)]
+    telling = [line for line in telling if not _JOINS_GROUP.search(line)]
     command_line = _read_command_line(boot.lines)
     return KernelLog(
         "read",
@@ -108,10 +94,6 @@ def read_log(capture: Capture, boot: BootLog | None = None) -> KernelLog:
         architecture=next((name for name, sign in _ARCHITECTURES if any(sign.match(line) for line in boot.lines)), ""),
         crash_kernel="elfcorehdr=" in (command_line or ""),
     )
-
-
-def _is_of_interest(lowered: str) -> bool:
-    return any(word in lowered for word in _OF_INTEREST)
 
 
 def _first(pattern: re.Pattern[str], lines: tuple[str, ...]) -> str:
