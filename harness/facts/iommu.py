@@ -25,12 +25,13 @@ from harness.facts.iommu_log import (
     select_lines,
 )
 from harness.facts.log import LOG, KernelLog, read_boot_log
-from harness.facts.sysfs import read_names, timed_out
+from harness.facts.sysfs import read_link_name, read_names, timed_out
 
 LISTING = "commands/iommu-groups"
 _SYSFS = "sysfs"
 _UNITS = "sys/class/iommu"
 _GROUPS = "sys/kernel/iommu_groups"
+_DEVICES = "sys/bus/pci/devices"
 _NO_IOMMU = "vfio-noiommu"
 _MAKERS = (("dmar", "intel"), ("ivhd", "amd"), ("smmu", "arm"), ("arm-smmu", "arm"))
 # Chips whose interrupts pass a remapper, and those that show that they do not. ITS is the remapper of 64-bit Arm.
@@ -127,10 +128,9 @@ def find_iommu_disagreements(capture: Capture, iommu: Iommu, log: KernelLog, lin
         (command, device, name) for command, groups in said.items() for name, devices in groups.items() for device in devices
     )
     moved = tuple(
-        Disagreement(device, "iommu_group", real.get(device, "none"), name, command)
+        Disagreement(device, "iommu_group", shown, name, command)
         for command, device, name in pairs
-        # A device that the kernel logged may have been unplugged since.
-        if real.get(device, name if real and command == LOG else "none") != name
+        if (shown := real.get(device) or _shown_group(capture, device) or name) != name
     )
     answers = (
         ("dma_remapping", iommu.dma_remapping, prove_dma_remapping(log, lines).state),
@@ -155,21 +155,40 @@ def parse_interrupt_chips(text: str) -> tuple[str, ...]:
 
 
 def sysfs_was_read(capture: Capture) -> bool:
-    """Return whether sysfs would show units and groups if there were any."""
-    return capture.has("sys/bus/pci/devices") and not timed_out(capture, "iommu")
+    """Return whether sysfs would show units and groups if there were any: somebody looked there, and came to an end."""
+    looked = capture.has(_UNITS) or capture.has(_GROUPS) or capture.get("sections/iommu").status is Status.READ
+    return looked and capture.has(_DEVICES) and not timed_out(capture, "iommu")
 
 
 def _read_groups(capture: Capture, log: KernelLog, lines: tuple[str, ...]) -> _Groups:
-    """Return the groups of sysfs; where it was not read, those of the list, and else those of the log."""
+    """Return the groups of sysfs, with those devices of the list of which it says nothing; where it was not read, the log's."""
     names = [name for name in read_names(capture, _GROUPS) if capture.text(f"{_GROUPS}/{name}/name") != _NO_IOMMU]
     groups = {name: read_names(capture, f"{_GROUPS}/{name}/devices") for name in sorted(names, key=by_number)}
-    if groups or sysfs_was_read(capture):
-        return _Groups(groups, _SYSFS, capture.has(_GROUPS) and not timed_out(capture, "iommu"))
     listing = capture.text(LISTING) or ""
-    if groups := parse_group_listing(listing):
-        return _Groups(groups, LISTING, not is_cut(listing))
-    groups = parse_group_log(lines)
-    return _Groups(groups, LOG if groups else "", bool(groups) and log.silence_counts and has_all_numbers(groups))
+    listed = parse_group_listing(listing)
+    if any(groups.values()) or sysfs_was_read(capture):
+        known = {device for members in groups.values() for device in members}
+        return _Groups(_add(capture, groups, listed, known), _SYSFS, capture.has(_GROUPS) and not timed_out(capture, "iommu"))
+    if listed:
+        return _Groups(listed, LISTING, not is_cut(listing))
+    logged = parse_group_log(lines)
+    return _Groups(logged or groups, LOG if logged else "", bool(logged) and log.silence_counts and has_all_numbers(logged))
+
+
+def _add(
+    capture: Capture, groups: dict[str, tuple[str, ...]], listed: dict[str, tuple[str, ...]], known: set[str]
+) -> dict[str, tuple[str, ...]]:
+    merged = dict(groups)
+    for name, devices in listed.items():
+        if new := [device for device in devices if device not in known and _shown_group(capture, device) is None]:
+            merged[name] = tuple(sorted((*merged.get(name, ()), *new)))
+    return dict(sorted(merged.items(), key=lambda item: by_number(item[0])))
+
+
+def _shown_group(capture: Capture, device: str) -> str | None:
+    """Return the group that a device's folder in sysfs shows: ``none`` if it shows none, None if there is no such folder."""
+    folder = f"{_DEVICES}/{device}"
+    return read_link_name(capture, f"{folder}/iommu_group") or ("none" if capture.has(folder) else None)
 
 
 def _vendor(units: tuple[str, ...], acpi: Acpi, log: KernelLog, lines: tuple[str, ...], *, seen: bool) -> str:
@@ -186,23 +205,26 @@ def _vendor(units: tuple[str, ...], acpi: Acpi, log: KernelLog, lines: tuple[str
 
 
 def _judge_dma(capture: Capture, units: tuple[str, ...], found: _Groups, logged: Proof) -> Proof:
-    """Let sysfs decide if it was read. Groups without a unit, of a driver that registers none, prove nothing."""
+    """Let sysfs decide if it was read, then what lists the groups, then the log."""
     filled = any(found.groups.values())
-    if found.source == LISTING and filled and not units:
-        # VFIO makes groups up where it may work without an IOMMU, and POWER has them for its tables.
-        made_up = capture.text(_NO_IOMMU_SWITCH) == "Y" or (logged.state == "unknown" and bool(logged.evidence))
-        return Proof() if made_up else Proof("yes", (Evidence(LISTING, f"{len(found.groups)} groups"), *logged.evidence))
-    if found.source != _SYSFS:
-        return logged
     shown = (
         Evidence(f"/{_UNITS}", " ".join(units) or "(empty)"),
-        Evidence(f"/{_GROUPS}", f"{len(found.groups)} groups" if found.groups else "(empty)"),
+        Evidence(
+            f"/{_GROUPS}" if found.source == _SYSFS else found.source, f"{len(found.groups)} groups" if filled else "(empty)"
+        ),
     )
     if units and filled:
         return Proof("yes", shown)
-    if not sysfs_was_read(capture) or filled:
-        return logged if logged.state == "yes" or not filled else Proof("unknown", shown)
-    return Proof("no", shown)
+    if not filled:
+        return Proof("no", shown) if sysfs_was_read(capture) else logged
+    if found.source == LOG:
+        return logged
+    if logged.state == "yes":
+        return Proof("yes", (*shown[1:], *logged.evidence))
+    # Groups alone: VFIO makes some up where it may work without an IOMMU, POWER has them for its tables, and where sysfs shows
+    # no unit their driver registers none.
+    doubtful = capture.has(_UNITS) or capture.text(_NO_IOMMU_SWITCH) == "Y" or bool(logged.evidence)
+    return Proof("unknown" if doubtful else "yes", shown[1:])
 
 
 def _judge_interrupts(capture: Capture, chips: tuple[str, ...], found: _Groups, vendor: str, logged: Proof) -> Proof:
