@@ -253,7 +253,7 @@ def test_iommu_log_default_domain(line: str, domain: str) -> None:
 
 
 def test_iommu_log_reserved_memory() -> None:
-    """Memory that firmware reserves is read in old and new words, and for whom it was mapped; not Linux's own map for a floppy."""
+    """Memory that firmware reserves is read in old and new words, and for whom it was mapped; but no map of Linux's own."""
     iommu = read(
         "DMAR: RMRR base: 0x0000007f22d000 end: 0x0000007f23bfff",
         "dmar: RMRR base: 0x000000dd000000 end: 0x000000df1fffff",
