@@ -38,7 +38,8 @@ def pieces(*folders: str) -> list[Piece]:
     if not folder:
         pytest.skip(f"{VARIABLE} names no folder of real hosts' data")
     rows = [line.split("\t") for line in (Path(folder) / "INDEX.tsv").read_text(encoding="utf-8").splitlines()[1:]]
-    found = [Piece(Path(folder) / row[0], row[0], row[2], row[3]) for row in rows]
+    names = [row[0].partition(" (")[0] for row in rows]  # a remark may follow
+    found = [Piece(Path(folder) / name, name, row[2], row[3]) for name, row in zip(names, rows, strict=True)]
     return [piece for piece in found if piece.name.split("/")[0] in folders]
 
 
