@@ -139,7 +139,10 @@ def dmar(*, flags: int = 1, width: int = 38, structures: bytes = b"") -> bytes:
 
 def ivrs(*, ivinfo: int = 0x00203040) -> bytes:
     """Return an IVRS table with one unit, described by blocks of two types."""
-    blocks = b"".join(struct.pack("<BBHHHQHHI", kind, 0, 24, 0x10, 0x40, 0xFD000000, 0, 0, 0) for kind in (0x10, 0x11))
+    blocks = b"".join(
+        struct.pack("<BBHHHQHHI", kind, 0, 24 + len(more), 0x10, 0x40, 0xFD000000, 0, 0, 0) + more
+        for kind, more in ((0x10, b""), (0x11, bytes(16)))
+    )
     return acpi_table(b"IVRS", struct.pack("<I8x", ivinfo) + blocks)
 
 

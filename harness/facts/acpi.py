@@ -1,64 +1,31 @@
-"""The ACPI tables by which firmware describes an IOMMU: DMAR (Intel VT-d) and IVRS (AMD-Vi)."""
+"""The ACPI tables by which firmware describes an IOMMU: DMAR (Intel VT-d) and IVRS (AMD-Vi).
+
+They come as files of sysfs, or as dumps in hexadecimal, under the same path or as acpidump's text (``commands/acpidump``).
+"""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
 from harness.core.capture import Capture, Status
+from harness.facts import dmar as intel
+from harness.facts import ivrs as amd
+from harness.facts.acpi_table import Table
+from harness.facts.acpi_text import Dump, is_hex_text, parse_dump, read_table_text
+from harness.facts.disagreement import Disagreement
+from harness.facts.dmar import Dmar, parse_dmar
+from harness.facts.ivrs import Ivrs, parse_ivrs
 from harness.facts.sysfs import read_names, timed_out
 
+__all__ = ["Acpi", "Dmar", "Ivrs", "Table", "find_acpi_disagreements", "parse_dmar", "parse_ivrs", "read_acpi"]
+
 _FOLDER = "sys/firmware/acpi/tables"
-_HEADER_BYTES = 36
-_BODY_OFFSET = 48  # both tables: 12 bytes of fixed fields follow the header
-_DRHD, _RMRR = 0, 1
-_RMRR_BYTES = 24
-_IVHD_TYPES = {0x10, 0x11, 0x40}
-_IVMD_TYPES = {0x20, 0x21, 0x22}
-_IVMD_BYTES = 32
-_STRUCTURE_BYTES = 4  # type and length
-
-
-class Table(msgspec.Struct, frozen=True):
-    """One table: ``status`` is ``present``, ``absent``, ``denied``, ``broken`` (not a table) or ``unknown``; lengths in bytes."""
-
-    status: str = "unknown"
-    length: int = 0  # as its header says
-    length_read: int = 0
-    checksum_valid: bool = False
-    oem: str = ""
-
-
-class MemoryRange(msgspec.Struct, frozen=True):
-    """Memory that firmware reserves for devices (RMRR, IVMD): first and last address."""
-
-    first: int
-    last: int
-
-
-class Dmar(msgspec.Struct, frozen=True):
-    """Intel's table; ``host_address_width`` in bits, ``units`` counts the remapping units (DRHD)."""
-
-    table: Table = Table()
-    host_address_width: int = 0
-    interrupt_remapping: bool = False
-    x2apic_opt_out: bool = False
-    dma_opt_in: bool = False
-    units: int = 0
-    reserved: tuple[MemoryRange, ...] = ()
-
-
-class Ivrs(msgspec.Struct, frozen=True):
-    """AMD's table; ``ivinfo`` as it stands there, address sizes in bits, ``units`` counts the kinds of IVHD blocks."""
-
-    table: Table = Table()
-    ivinfo: int = 0
-    physical_address_bits: int = 0
-    virtual_address_bits: int = 0
-    units: int = 0
-    reserved: tuple[MemoryRange, ...] = ()
+_DUMP = "commands/acpidump"
+_CHECKSUM = 9
+_NEVER_MISSING = "FACP"  # where it is, the folder was listed or copied whole
+_INTEL, _AMD = (tuple(name.decode() for name in names) for names in (intel.SIGNATURES, amd.SIGNATURES))
 
 
 class Acpi(msgspec.Struct, frozen=True):
@@ -69,88 +36,80 @@ class Acpi(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
+class _Found(NamedTuple):
+    """A table's bytes, how they were come by, and from where."""
+
+    status: str
+    data: bytes = b""
+    source: str = ""
+
+
 def read_acpi(capture: Capture) -> Acpi:
     """Read both tables; without /sys/firmware (a container) they are unknown, not absent."""
-    names = tuple(name for name in read_names(capture, _FOLDER) if name not in {"data", "dynamic"})
-    dmar, ivrs = (capture.get(f"{_FOLDER}/{name}").data for name in ("DMAR", "IVRS"))
+    dump = parse_dump(capture.get(_DUMP).data)
+    listed = _read_listed(capture)
+    dmar, ivrs = (_find(capture, names, listed, dump) for names in (_INTEL, _AMD))
     return Acpi(
-        dmar=parse_dmar(dmar, _status(capture, "DMAR", names)),
-        ivrs=parse_ivrs(ivrs, _status(capture, "IVRS", names)),
-        names=names,
+        dmar=parse_dmar(dmar.data, dmar.status, dmar.source),
+        ivrs=parse_ivrs(ivrs.data, ivrs.status, ivrs.source),
+        names=listed or tuple(sorted(dump.names)),
     )
 
 
-def parse_table(data: bytes, signature: bytes, status: str = "present") -> Table:
-    """Read a table's header; data that is no such table is ``broken``."""
-    if status != "present":
-        return Table(status)
-    if len(data) < _HEADER_BYTES or data[:4] != signature:
-        return Table("broken", length_read=len(data))
-    (length,) = struct.unpack_from("<I", data, 4)
-    oem = b" ".join(part.strip(b"\0 ") for part in (data[10:16], data[16:24])).decode("ascii", "replace")
-    valid = len(data) >= length >= _HEADER_BYTES and sum(data[:length]) % 256 == 0
-    return Table("present", length, len(data), valid, oem)
+def find_acpi_disagreements(capture: Capture) -> tuple[Disagreement, ...]:
+    """Return where acpidump's text shows another table than sysfs, which is believed."""
+    dump = parse_dump(capture.get(_DUMP).data)
+    found = []
+    for names in (_INTEL, _AMD):
+        known, said = _find_in_sysfs(capture, names, _read_listed(capture)), _find_in_dump(dump, names)
+        if said is not None and known.status in {"present", "absent"} and known.data != said.data:
+            found.append(Disagreement(names[0], "ACPI table", _describe(known.data), _describe(said.data), _DUMP))
+    return tuple(found)
 
 
-def parse_dmar(data: bytes, status: str = "present") -> Dmar:
-    """Read a DMAR table; what its length or a structure's length makes unreadable is left out."""
-    table = parse_table(data, b"DMAR", status)
-    if table.status != "present" or len(data) < _BODY_OFFSET:
-        return Dmar(table)
-    width, flags = data[36], data[37]
-    structures = list(_structures(data, "<HH"))
-    ranges = (struct.unpack_from("<QQ", body, 8) for kind, body in structures if kind == _RMRR and len(body) >= _RMRR_BYTES)
-    return Dmar(
-        table,
-        host_address_width=width + 1,
-        interrupt_remapping=bool(flags & 1),
-        x2apic_opt_out=bool(flags & 2),
-        dma_opt_in=bool(flags & 4),
-        units=sum(kind == _DRHD for kind, _ in structures),
-        reserved=tuple(MemoryRange(first, last) for first, last in ranges),
+def _read_listed(capture: Capture) -> tuple[str, ...]:
+    return tuple(name for name in read_names(capture, _FOLDER) if name not in {"data", "dynamic"})
+
+
+def _find(capture: Capture, names: tuple[str, ...], listed: tuple[str, ...], dump: Dump) -> _Found:
+    """Return the table of sysfs; where that is not to be read, the one that acpidump shows."""
+    found = _find_in_sysfs(capture, names, listed)
+    if found.status in {"present", "absent"}:
+        return found
+    said = _find_in_dump(dump, names)
+    if said is not None:
+        return said
+    return _Found("absent") if found.status == "unknown" and dump.complete and not _is_named(names, listed) else found
+
+
+def _find_in_sysfs(capture: Capture, names: tuple[str, ...], listed: tuple[str, ...]) -> _Found:
+    items = [capture.get(f"{_FOLDER}/{name}{number}") for name in names for number in ("", "1")]
+    for item in items:
+        # An empty file is what a copy leaves that was refused; the kernel has no empty tables.
+        if item.status is Status.READ and item.data:
+            return _Found("present", read_table_text(item.data) if is_hex_text(item.data) else item.data, "sysfs")
+    if any(item.status is Status.DENIED for item in items):
+        return _Found("denied")
+    cut_off = timed_out(capture, "acpi") or any(item.status is Status.TIMED_OUT for item in items)
+    is_list = bool(capture.text(_FOLDER)) or _NEVER_MISSING in listed
+    return _Found("unknown" if cut_off or not is_list or _is_named(names, listed) else "absent")
+
+
+def _find_in_dump(dump: Dump, names: tuple[str, ...]) -> _Found | None:
+    data = next((data for name in names if (data := dump.find(name))), b"")
+    return _Found("present", data, _DUMP) if data else None
+
+
+def _describe(data: bytes) -> str:
+    return (
+        f"{len(data)} bytes, checksum {data[_CHECKSUM]:02x}"
+        if len(data) > _CHECKSUM
+        else f"{len(data)} bytes"
+        if data
+        else "absent"
     )
 
 
-def parse_ivrs(data: bytes, status: str = "present") -> Ivrs:
-    """Read an IVRS table. One unit may have several IVHD blocks of rising type: the largest count of one type is the units'."""
-    table = parse_table(data, b"IVRS", status)
-    if table.status != "present" or len(data) < _BODY_OFFSET:
-        return Ivrs(table)
-    (ivinfo,) = struct.unpack_from("<I", data, 36)
-    structures = list(_structures(data, "<BxH"))
-    kinds = [kind for kind, _ in structures if kind in _IVHD_TYPES]
-    ranges = (
-        struct.unpack_from("<QQ", body, 16) for kind, body in structures if kind in _IVMD_TYPES and len(body) >= _IVMD_BYTES
-    )
-    return Ivrs(
-        table,
-        ivinfo=ivinfo,
-        physical_address_bits=ivinfo >> 8 & 0x7F,
-        virtual_address_bits=ivinfo >> 15 & 0x7F,
-        units=max((kinds.count(kind) for kind in set(kinds)), default=0),
-        reserved=tuple(MemoryRange(first, first + length - 1) for first, length in ranges if length),
-    )
-
-
-def _structures(data: bytes, layout: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the type and the bytes of each structure; one that runs past the end, or has no length, ends the walk."""
-    (declared,) = struct.unpack_from("<I", data, 4)
-    end = min(len(data), declared)
-    position = _BODY_OFFSET
-    while position + _STRUCTURE_BYTES <= end:
-        kind, length = struct.unpack_from(layout, data, position)
-        if length < _STRUCTURE_BYTES or position + length > end:
-            return
-        yield kind, data[position : position + length]
-        position += length
-
-
-def _status(capture: Capture, name: str, names: tuple[str, ...]) -> str:
-    item = capture.get(f"{_FOLDER}/{name}")
-    if item.status is Status.READ:
-        return "present"
-    if item.status is Status.DENIED:
-        return "denied"
-    if item.status is Status.TIMED_OUT or timed_out(capture, "acpi") or not names or name in names:
-        return "unknown"
-    return "absent"
+def _is_named(names: tuple[str, ...], listed: tuple[str, ...]) -> bool:
+    """Return whether a list has one of the tables; Linux numbers tables of one name from 1."""
+    return any(name.removesuffix("1") in names for name in listed)
