@@ -101,6 +101,9 @@ def test_acpi_xen_hides_the_table(name: str) -> None:
         pytest.param(lambda data: print_acpidump("DMAR", data).replace("\n", "\r\n"), id="acpidump-crlf"),
         pytest.param(lambda data: print_acpidump("DMAR", data).lower().replace("dmar @", "DMAR @"), id="acpidump-old"),
         pytest.param(lambda data: "> " + print_acpidump("DMAR", data).replace("\n", "\n> "), id="mail"),
+        pytest.param(
+            lambda data: "# acpidump\n" + print_acpidump("APIC", b"APIC") + print_acpidump("DMAR", data), id="all-tables"
+        ),
         pytest.param(print_hexdump, id="hexdump"),
         pytest.param(print_xxd, id="xxd"),
         pytest.param(print_od, id="od"),
@@ -118,9 +121,10 @@ def test_acpi_table_as_text(form: Callable[[bytes], str], cut: int) -> None:
     assert found == parse_dmar(data, source="sysfs")
 
 
-def test_acpi_text_column_is_no_data() -> None:
-    """Letters beside the bytes that look like hexadecimal are not taken for bytes."""
-    data = acpi_table(b"DMAR", bytes(12) + structure_of_text(b"ABCDEF 00 11 ff 22 "))
+@pytest.mark.parametrize("length", range(1, 33))
+def test_acpi_text_column_is_no_data(length: int) -> None:
+    """Letters beside the bytes that look like hexadecimal are not taken for bytes, in a full row or a shorter one."""
+    data = acpi_table(b"DMAR", bytes(12) + structure_of_text(b"ABCDEF00112233445566778899aabbcc"[:length]))
 
     for form in (print_acpidump("DMAR", data), print_hexdump(data), print_xxd(data)):
         assert read_acpi(make_capture({DMAR: form})).dmar == parse_dmar(data, source="sysfs")
@@ -161,6 +165,15 @@ def test_acpi_dump_without_a_table(entries: int, status: str, root: str, width: 
     found = read_acpi(make_capture({DUMP: "".join(print_acpidump(name, data) for name, data in tables)}))
 
     assert (found.dmar.table.status, found.ivrs.table.status) == (status, status)
+
+
+def test_acpi_dump_does_not_deny_what_sysfs_names() -> None:
+    """A table that sysfs names is there, though neither its file nor a dump that looks whole has its bytes."""
+    dump = "".join(print_acpidump(name, data) for name, data in [("XSDT", acpi_table(b"XSDT", bytes(8))), ("FACP", b"FACP")])
+
+    found = read_acpi(make_capture({DUMP: dump, "sys/firmware/acpi/tables": "DMAR"}))
+
+    assert (found.dmar.table.status, found.ivrs.table.status) == ("unknown", "absent")
 
 
 def test_acpi_sysfs_wins() -> None:

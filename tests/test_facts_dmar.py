@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from harness.facts.acpi_table import UnknownStructure
-from harness.facts.dmar import Andd, Atsr, DeviceScope, Rhsa, Satc, Sidp, parse_dmar, resolve_scope, rmrr_of
+from harness.facts.dmar import Andd, Atsr, DeviceScope, Rhsa, Satc, Sidp, parse_dmar, resolve_scope, rmrr_of, rmrr_unresolved
 from harness.facts.pci import PciDevice
 from tests.captures import acpi_table, dmar
 from tests.tables import BRIDGE, ENDPOINT, HPET, IOAPIC, NAMESPACE, drhd, rmrr, scope, structure
@@ -87,8 +87,9 @@ def test_dmar_longer_path_needs_the_bridges() -> None:
 
 def test_dmar_scope_beyond_pci_has_no_address() -> None:
     """A device or a function with a number that PCI does not have, or an empty path, gives no address."""
-    wild, empty = scopes_of(scope(ENDPOINT, 0, (0x20, 0)), scope(ENDPOINT, 0))
+    wild, odd, empty = scopes_of(scope(ENDPOINT, 0, (0x20, 0)), scope(ENDPOINT, 0, (0x1F, 8)), scope(ENDPOINT, 0))
 
+    assert (odd.path, odd.address) == ("1f.8", None)
     assert (wild.path, wild.address, resolve_scope(wild, 0, PCI)) == ("20.0", None, None)
     assert (empty.path, empty.address, resolve_scope(empty, 0, PCI)) == ("", None, None)
 
@@ -102,6 +103,7 @@ def test_dmar_reserved_memory_of_a_device() -> None:
             rmrr(0x3000, 0x3FFF, scope(BRIDGE, 0, (0x1C, 7))),
             rmrr(0x4000, 0x4FFF, scope(ENDPOINT, 0, (0x14, 0)), segment=1),
             rmrr(0x5000, 0x5FFF, scope(ENDPOINT, 0, (0x1C, 7))),
+            rmrr(0x6000, 0x6FFF, scope(ENDPOINT, 0, (0x1C, 7), (0, 0)), segment=1),
         )
     )
 
@@ -109,6 +111,19 @@ def test_dmar_reserved_memory_of_a_device() -> None:
     assert [region.first for region in rmrr_of(found, PCI[1].pci_address, PCI)] == [0x2000, 0x3000]
     assert [region.last for region in rmrr_of(found, "0000:00:1c.7", PCI)] == [0x3FFF, 0x5FFF]
     assert rmrr_of(found, "0000:00:1f.0", PCI) == ()
+
+
+def test_dmar_reserved_memory_of_nobody_known() -> None:
+    """Reserved memory whose device lies behind a bridge that the host does not show is not silently nobody's."""
+    found = parse_dmar(
+        table(
+            rmrr(0x1000, 0x1FFF, scope(ENDPOINT, 0, (0x14, 0)), scope(ENDPOINT, 0, (0x1C, 7), (0, 0))),
+            rmrr(0x2000, 0x2FFF, scope(ENDPOINT, 0, (0x14, 0)), scope(ENDPOINT, 0, (1, 0), (0, 0))),
+        )
+    )
+
+    assert [region.first for region in rmrr_unresolved(found, PCI)] == [0x2000]
+    assert [region.first for region in rmrr_unresolved(found, PCI[:1])] == [0x1000, 0x2000]
 
 
 def test_dmar_all_other_structures() -> None:
@@ -151,9 +166,11 @@ def test_dmar_all_other_structures() -> None:
 def test_dmar_broken_structures_are_told(broken: bytes, problem: str) -> None:
     """A broken structure neither loops nor is believed: what stands before it is kept, and the problem is told."""
     found = parse_dmar(dmar(structures=broken))
+    least = parse_dmar(table(rmrr(0x1000, 0x1000)))
 
     assert found.units == 1
     assert [problem in text for text in found.problems] == [True]
+    assert least.problems == ()
 
 
 @pytest.mark.parametrize(

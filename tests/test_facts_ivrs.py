@@ -30,6 +30,7 @@ def test_ivrs_virtualization_info() -> None:
     assert (found.ivinfo, found.efr_supported, found.dma_remap, found.ht_ats_reserved) == (0x00603043, True, True, True)
     assert (found.physical_address_bits, found.virtual_address_bits) == (48, 64)
     assert (found.gva_size, found.guest_virtual_address_bits) == (2, 48)
+    assert not parse_ivrs(table(ivinfo=0x00203043)).ht_ats_reserved
 
 
 def test_ivrs_units_are_counted_once() -> None:
@@ -78,6 +79,7 @@ def test_ivrs_ranges() -> None:
     assert (end.kind, end.device, last.end) == ("range-end", "0001:ff:1f.6", None)
     assert (alias.kind, alias.device, alias.end) == ("alias-range-start", "0001:ff:00.0", "0001:ff:1f.7")
     assert alias.source == "0001:00:14.5"
+    assert entries_of(entry(0x47, 0x0100, 0, bytes(4)), entry(4, 0x0107))[0].end == "0001:01:00.7"
     assert (lonely.kind, lonely.extended, lonely.end) == ("extended-range-start", 0x80000000, None)
 
 
@@ -136,6 +138,7 @@ def test_ivrs_padding_and_reserved_entries() -> None:
         pytest.param(hid_entry(0, b"EXMP1", b"1")[:10], 1, id="name-without-its-length"),
         pytest.param(b"\x02", 1, id="half"),
         pytest.param(entry(4, 0x10), 2, id="end-without-start"),
+        pytest.param(entry(3, 0x10) + entry(4, 0x17) + entry(4, 0x1F), 4, id="second-end"),
     ],
 )
 def test_ivrs_broken_entries_are_told(bad: bytes, kept: int) -> None:
@@ -144,6 +147,7 @@ def test_ivrs_broken_entries_are_told(bad: bytes, kept: int) -> None:
 
     assert [len(block.entries) for block in found.ivhd] == [kept, 0]
     assert len(found.problems) == 1
+    assert len(parse_ivrs(table(ivhd(0x10, entry(2, 8), bad))).ivhd[0].entries) == kept
 
 
 def test_ivrs_reserved_memory() -> None:
@@ -169,7 +173,7 @@ def test_ivrs_reserved_memory_of_a_device() -> None:
         table(
             ivmd(0x20, 0x1000, 1),
             ivmd(0x21, 0x2000, 1, device=0x0028),
-            ivmd(0x22, 0x3000, 1, device=0x0008, aux=0x00FF),
+            ivmd(0x22, 0x3000, 1, device=0x0028, aux=0x00FF),
             ivmd(0x20, 0x4000, 1, segment=1),
             ivmd(0x20, 0, 0),
         )

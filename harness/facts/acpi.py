@@ -13,7 +13,7 @@ from harness.core.capture import Capture, Status
 from harness.facts import dmar as intel
 from harness.facts import ivrs as amd
 from harness.facts.acpi_table import Table
-from harness.facts.acpi_text import Dump, is_hex_text, parse_dump, read_table_text
+from harness.facts.acpi_text import Dump, parse_dump, read_printed
 from harness.facts.disagreement import Disagreement
 from harness.facts.dmar import Dmar, parse_dmar
 from harness.facts.ivrs import Ivrs, parse_ivrs
@@ -87,7 +87,7 @@ def _find_in_sysfs(capture: Capture, names: tuple[str, ...], listed: tuple[str, 
     for item in items:
         # An empty file is what a copy leaves that was refused; the kernel has no empty tables.
         if item.status is Status.READ and item.data:
-            return _Found("present", read_table_text(item.data) if is_hex_text(item.data) else item.data, "sysfs")
+            return _Found("present", read_printed(item.data, names) or item.data, "sysfs")
     if any(item.status is Status.DENIED for item in items):
         return _Found("denied")
     cut_off = timed_out(capture, "acpi") or any(item.status is Status.TIMED_OUT for item in items)

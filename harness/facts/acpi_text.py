@@ -44,16 +44,15 @@ class Dump(NamedTuple):
         return next((parse_hex(rows) for found, rows in self.tables if found == name), b"")
 
 
-def is_hex_text(data: bytes) -> bool:
-    """Return whether this is a dump of a table, and not the table: both may begin with its name."""
-    text = _decode(data[:200]).lstrip("\ufeff \t\r\n>")
-    first = text.splitlines()[0] if text else ""
-    return bool(_TITLE.match(first)) or bool(_read_row(first, 0))
-
-
-def read_table_text(data: bytes) -> bytes:
-    """Return the bytes of the one table that a dump shows."""
-    return parse_hex(_decode(data))
+def read_printed(data: bytes, names: tuple[str, ...]) -> bytes | None:
+    """Return the bytes of the table that a text shows, alone or among others; None if this is no such text."""
+    text = _decode(data)
+    if data[:4].decode("latin-1") in names and not _TITLE.match(text):  # acpidump's text begins with the name as well
+        return None
+    dump = parse_dump(data)
+    if dump.tables:
+        return next((found for name in names if (found := dump.find(name))), None)
+    return parse_hex(text) or None
 
 
 def parse_dump(data: bytes) -> Dump:
@@ -87,7 +86,7 @@ def _read_row(line: str, position: int) -> bytes:
         return b""
     row = b""
     for word in _TEXT_COLUMN.split(line[offset.end() :].lstrip(), maxsplit=1)[0].split():
-        if not _PAIRS.fullmatch(word) or len(row) >= _ROW_BYTES:
+        if not _PAIRS.fullmatch(word):
             break
         row += bytes.fromhex(word)
     return row[:_ROW_BYTES]

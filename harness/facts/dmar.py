@@ -209,6 +209,14 @@ def rmrr_of(dmar: Dmar, address: PciAddress | str, pci: Iterable[PciDevice]) -> 
     )
 
 
+def rmrr_unresolved(dmar: Dmar, pci: Iterable[PciDevice]) -> tuple[Rmrr, ...]:
+    """Return the reserved memory of devices that the host does not show: whose it is cannot be known."""
+    functions = tuple(pci)
+    return tuple(
+        region for region in dmar.rmrr if any(resolve_scope(scope, region.segment, functions) is None for scope in region.scopes)
+    )
+
+
 def _decode(data: bytes, end: int, problems: list[str]) -> Iterator[_Structure]:
     for span in walk(data, BODY_OFFSET, end, head=_HEAD, measure=_measure, what="structure", problems=problems):
         name, fixed, decode = _DECODERS.get(span.type, ("structure", _HEAD, _unknown))
