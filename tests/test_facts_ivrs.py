@@ -52,6 +52,7 @@ def test_ivrs_old_block() -> None:
     assert (block.flags, block.flag_names) == (0xB0, ("iotlb", "coherent", "ppr"))
     assert (block.features, block.efr, block.efr2) == (0x80048F6F, None, None)
     assert (block.x2apic, block.guest_translation, block.guest_apic) == (True, True, True)
+    assert [parse_ivrs(table(ivhd(0x10, features=bits))).ivhd[0].x2apic for bits in (0, 2)] == [None, False]
 
 
 @pytest.mark.parametrize(("ivinfo", "told"), [(0x00203041, (True, False, True)), (0x00203040, (None, None, None))])

@@ -43,7 +43,7 @@ class Ivhd(msgspec.Struct, frozen=True):
 
     ``info`` holds ``msi_number`` and ``unit_id``. ``features`` is the feature reporting field (10h) or the attributes
     (11h, 40h); ``efr`` and ``efr2`` are the images of two registers, which 10h lacks (None). The three features are
-    None where the table does not tell: a later type without ``Ivrs.efr_supported``.
+    None where the table does not tell: an empty field of type 10h, a later type without ``Ivrs.efr_supported``.
     """
 
     type: int
@@ -180,7 +180,8 @@ def _ivhd(data: bytes, span: Span, problems: list[str], *, efr_supported: bool) 
     old = kind == _IVHD_10
     efr, efr2 = (None, None) if old else struct.unpack_from("<QQ", data, span.start + 24)
     # Without the flag in ivinfo, Linux (5.11) does not look at the image either: firmware may have left it empty.
-    register = features if old else efr if efr_supported else None
+    # The first revision had no features in type 10h: zeroes there say nothing.
+    register = (features or None) if old else efr if efr_supported else None
     told = {name: None if register is None else bool(register >> bits[not old] & 1) for name, bits in _FEATURE_BITS.items()}
     if base == 0:
         problems.append(f"the IVHD at {span.start:#x} has its registers at address 0")
