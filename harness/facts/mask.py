@@ -19,15 +19,19 @@ _SERIAL_FILE = re.compile(
     r"(?:^|/)(?:serial|serial_number|(?:product|board|chassis)_serial|product_uuid|wwid|wwn|sas_address|unique_id|nguid|eui"
     r"|sys/hypervisor/uuid)$"
 )
+# Every repetition has a bound: a log of garbage must not cost the square of its length.
 _SERIAL_IN_TEXT = (
-    re.compile(r"\bSerialNumber: *(\S[^\n]*?)[ \t\r]*$", re.MULTILINE),  # the kernel's usb core
-    re.compile(r"\biSerial +\d+ +(\S[^\n]*?)[ \t\r]*$", re.MULTILINE),  # lsusb -v
-    re.compile(r"\bDevice Serial Number +([0-9a-fA-F-]{23})\b"),  # lspci -vv: often made of a MAC address
-    re.compile(r"\b[Ss]erial [Nn](?:umber|o\.?)[:=]? *([\w.-]*\d[\w.-]*)"),
-    re.compile(r"\bS/N[:=]? *([\w.-]*\d[\w.-]*)"),
-    re.compile(r"\b(?:WW[PN]?N|SAS[_ ]?ADDR(?:ESS)?)\W{0,4}((?:0x)?[0-9a-f]{16})\b", re.IGNORECASE),
+    re.compile(r"\bSerialNumber: ?(\S[^\n]{0,126}?)[ \t\r]{0,9}$", re.MULTILINE),  # the kernel's usb core
+    re.compile(r"\biSerial {1,40}\d{1,3} {1,9}(\S[^\n]{0,126}?)[ \t\r]{0,9}$", re.MULTILINE),  # lsusb -v
+    re.compile(r"\bDevice Serial Number {1,9}([0-9a-fA-F-]{23})\b"),  # lspci -vv: often made of a MAC address
+    re.compile(r"\b[Ss]erial [Nn](?:umber|o\.?)[:=]? {0,9}((?=[A-Za-z.-]{0,40}\d)[\w.-]{1,80})"),
+    re.compile(r"\bS/N[:=]? {0,9}((?=[A-Za-z.-]{0,40}\d)[\w.-]{1,80})"),
+    re.compile(r"\b(?:[Ww][Ww][PNpn]?[Nn]|[Ss][Aa][Ss][_ ]?[Aa]ddr(?:ess)?)\W{0,4}((?:0x)?[0-9a-f]{16})\b"),
     # The last part of a name below /dev/disk/by-id, before the interface or the partition.
-    re.compile(r"\bby-id/(?!dm-name)(?:[a-z]+-)*(?:[^\s/]*_)?([\w.]{5,}?)(?=-\d+:\d+|-part\d|[\s,;:\"']|$)"),
+    re.compile(
+        r"\bby-id/(?!dm-name)(?:[a-z]{1,8}-){0,3}(?:[^\s/]{0,120}_)?([\w.]{5,80}?)(?=-\d{1,3}:\d|-part\d|[\s,;:\"']|$)",
+        re.MULTILINE,
+    ),
 )
 _NO_SERIAL = re.compile(r"^(?:0+|SERIAL-\d{4,}|[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|[\w-]+hcd\b.*|0{8}-(?:0{4}-){3}0{12})$")
 _ROOT_HUB = re.compile(r"(?:^|/)usb\d+/serial$")  # the host controller's own name
@@ -44,12 +48,13 @@ _PSEUDONYM = "0200000"
 _HOST_FILES = {"proc/sys/kernel/hostname", "etc/hostname"}
 _SYSLOG = re.compile(r"^(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\dT\S+) (\S+) kernel:", re.MULTILINE)
 _ANY_LINE = re.compile(r"^(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\dT\S+) (\S+) ", re.MULTILINE)
-_MONOTONIC = re.compile(r"^\[ *\d+\.\d+\] (\S+) kernel:", re.MULTILINE)
-_HOST_SET = re.compile(r"\b[Hh]ostname set to <([^>\n]+)>|\bsystemd\.hostname=([^\s\"]+)")
+_MONOTONIC = re.compile(r"^\[ {0,9}\d{1,12}\.\d{1,9}\] (\S{1,64}) kernel:", re.MULTILINE)
+_HOST_SET = re.compile(r"\b[Hh]ostname set to <([^>\n]{1,255})>|\bsystemd\.hostname=([^\s\"]{1,255})")
 _UNAME = re.compile(r"\ALinux (\S+) ")
 _DISTRIBUTIONS = {"debian", "fedora", "ubuntu", "archlinux", "centos", "gentoo", "nixos", "proxmox"}
 _COMMON = _DISTRIBUTIONS | {"localhost", "linux", "kernel", "server", "board", "intel", "none"}
 _WIDELY = re.compile(r"^(?:commands/.*|proc/(?:cmdline|swaps|self/mountinfo)|.*/dm/name)$")
+_MOST_WORDS = 500
 _SHORTEST = 5
 _SHORTEST_NUMBER = 8
 
@@ -148,7 +153,7 @@ def _replacer(pseudonyms: Mapping[str, str]) -> Callable[[str], str]:
     """Return what replaces these strings where no letter or digit stands beside them."""
     if not pseudonyms:
         return lambda text: text
-    longest_first = sorted(pseudonyms, key=len, reverse=True)
+    longest_first = sorted(pseudonyms, key=len, reverse=True)[:_MOST_WORDS]
     pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, longest_first))})(?![A-Za-z0-9])")
     return lambda text: pattern.sub(lambda match: pseudonyms[match[0]], text)
 
@@ -157,8 +162,8 @@ def _host_replacer(hosts: set[str]) -> Callable[[str], str]:
     """Return what replaces host names, with the domain behind them."""
     if not hosts:
         return lambda text: text
-    longest_first = sorted(hosts, key=lambda host: (-len(host), host))
-    domain = r"(?:\.[A-Za-z][A-Za-z0-9-]*)*"
+    longest_first = sorted(hosts, key=lambda host: (-len(host), host))[:_MOST_WORDS]
+    domain = r"(?:\.[A-Za-z][A-Za-z0-9-]{0,62}){0,5}"
     words = "|".join(map(re.escape, longest_first))
     pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{words}){domain}(?![A-Za-z0-9])", re.IGNORECASE)
     return lambda text: pattern.sub(HOST, text)
@@ -200,7 +205,8 @@ def _mask_macs(text: str, names: _Pseudonyms) -> str:
     text = _MAC.sub(lambda match: _spell(names.mac(re.sub("[:-]", "", match[0])), match), text)
     text = _LONG_ADDRESS.sub(lambda match: names.serial(match[0]), text)
     text = _MAC_IN_NAME.sub(lambda match: names.mac(match[0]), text)
-    text = _EUI.sub(lambda match: _mask_eui(match, names), text)
+    if "ff:fe" in text:
+        text = _EUI.sub(lambda match: _mask_eui(match, names), text)
     return _EUI_BARE.sub(lambda match: match[1] + _flipped(names, match[2] + match[3]), text)
 
 
