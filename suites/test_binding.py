@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
-from fixtures.storage import Stick
+from fixtures.storage import NoStick, Stick
 from harness.actions.binding import driver_query
 from harness.bench.host import Host
 from harness.core.finding import Finding
@@ -51,10 +51,12 @@ def group_node(controller: PciDevice) -> str:
 
 
 def test_controller_is_taken(
-    run: BenchRun, found_stick: Stick | None, bound_controller: PciDevice, after_bind: dict[str, Part]
+    run: BenchRun, found_stick: Stick | NoStick, bound_controller: PciDevice, after_bind: dict[str, Part]
 ) -> None:
     """The controller is bound to vfio-pci, by its driver_override, and the driver's link in sysfs says so."""
-    run.note("the stick before the bind", found_stick.serial if found_stick else "none")
+    run.note(
+        "the stick before the bind", found_stick.reason if isinstance(found_stick, NoStick) else found_stick.serial or "none yet"
+    )
     driver = after_bind["driver"].require().text
     run.note(f"/sys/bus/pci/devices/{bound_controller.address}/driver", driver)
 
@@ -72,7 +74,8 @@ def test_group_has_a_node(run: BenchRun, bound_controller: PciDevice, after_bind
 
 def test_buses_are_gone(run: BenchRun, bound_controller: PciDevice, after_bind: dict[str, Part]) -> None:
     """The host's lsusb no longer shows the controller's buses."""
-    run.note("lsusb -t on the host", after_bind["tree"].text or "(no bus at all)")
+    tree = after_bind["tree"]
+    run.note("lsusb -t on the host", tree.error_text if tree.status else tree.text or "(no bus at all)")
     buses = after_bind["buses"].text.splitlines()
     run.note("USB buses in sysfs", "\n".join(buses) or "(none)")
 

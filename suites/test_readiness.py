@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from fixtures.run import BenchRun
+from harness.bench.obstacles import Obstacle
+from harness.core.errors import NotMeasurableError
 from harness.core.finding import Finding
 
 Require = Callable[[str], Finding]
@@ -192,3 +195,11 @@ def test_console_stays(require_rule: Require) -> None:
 def test_lockdown(require_rule: Require) -> None:
     """Whether the kernel is locked down is known (for information: VFIO works under it)."""
     require_rule("LCK001")
+
+
+def test_guest_can_run(run: BenchRun, obstacles: Sequence[Obstacle]) -> None:
+    """A guest can be brought to the host and run there: memory, room, programs, QEMU's devices, a way to it."""
+    run.note("what is in the way", "\n".join(each.sentence for each in obstacles) or "nothing")
+    if obstacles:
+        remedies = dict.fromkeys(each.remedy for each in obstacles)
+        raise NotMeasurableError("; ".join(each.sentence for each in obstacles), remedy="; ".join(remedies))

@@ -52,14 +52,14 @@ def test_driver_is_back(run: BenchRun, binding: Binding, after_return: dict[str,
 
 
 @pytest.mark.usefixtures("returned")
-def test_stick_is_back(run: BenchRun, host: Host, stick: Stick, plugged_stick: Stick) -> None:
+def test_stick_is_back(run: BenchRun, host: Host, plugged_stick: Stick) -> None:
     """The stick enumerates on the host again, and its content is the same."""
     limit = run.deadline.within(60, "the stick's return to the host")
-    work = {"node": 'echo "$disk"', "data": hash_command('"$disk"', stick.window_mib)}
-    parts = work_on_disk(host.transport, stick.serial, work, limit, work_s=READING_LIMIT_S, timeline=run.timeline)
+    work = {"node": 'echo "$disk"', "data": hash_command('"$disk"', plugged_stick.window_mib)}
+    parts = work_on_disk(host.transport, plugged_stick.serial, work, limit, work_s=READING_LIMIT_S, timeline=run.timeline)
     device = parts["node"].text
     digest = read_hash(parts["data"], device)
-    run.note(f"SHA-256 of the first {stick.window_mib} MiB of {device} on the host", digest)
+    run.note(f"SHA-256 of the first {plugged_stick.window_mib} MiB of {device} on the host", digest)
 
     require(
         digest == plugged_stick.sha256,

@@ -6,17 +6,18 @@ import pytest
 
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
-from fixtures.storage import NO_STICK, Stick
+from fixtures.storage import NoStick, Stick
 from harness.core.errors import BlockedError
 from harness.core.judgement import Call, Judgement
 
 _UNDECIDED = {Call.INCONCLUSIVE, Call.NOT_JUDGED}
 
 
-def test_arms_measured(run: BenchRun, found_stick: Stick | None, request: pytest.FixtureRequest) -> None:
+def test_arms_measured(run: BenchRun, found_stick: Stick | NoStick, request: pytest.FixtureRequest) -> None:
     """Every way to the stick was measured in every block: on the host, through PCI passthrough, through USB passthrough."""
-    if found_stick is None:
-        run.condition(f"throughput was not measured: {NO_STICK}", "put a stick on the controller")
+    if isinstance(found_stick, NoStick):
+        remedy = "put one stick on the controller before the run, or name one of several by storage.serial in the bench file"
+        run.condition(f"throughput was not measured: {found_stick.reason}", remedy)
         return
     measured = request.getfixturevalue("measured")
     for series in measured:
@@ -27,10 +28,10 @@ def test_arms_measured(run: BenchRun, found_stick: Stick | None, request: pytest
     require(len(set(counts.values())) == 1, f"not every arm has a value in every block: {counts}")
 
 
-def test_comparison(run: BenchRun, found_stick: Stick | None, request: pytest.FixtureRequest) -> None:
+def test_comparison(run: BenchRun, found_stick: Stick | NoStick, request: pytest.FixtureRequest) -> None:
     """PCI passthrough against USB-level passthrough: the ratio is known with its interval."""
-    if found_stick is None:
-        pytest.skip(NO_STICK)
+    if isinstance(found_stick, NoStick):
+        pytest.skip(found_stick.reason)
     request.getfixturevalue("measured")
     judgement = primary_judgement(run)
     run.note(f"{judgement.arm} against {judgement.base}", f"{judgement.sentence}\n{judgement.method}")

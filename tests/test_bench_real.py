@@ -14,7 +14,7 @@ import pytest
 from harness.bench.cache import silent
 from harness.bench.config import BenchConfig, StickSection, parse_bench
 from harness.bench.delivery import PACKED_ROOT, Delivered, _send, deliver, packed_root
-from harness.bench.images import Image, file_sha256
+from harness.bench.images import Image, file_sha256, program_path
 from harness.bench.make import make_bench
 from harness.bench.real import RealBench, require_root
 from harness.bench.virtual import VirtualBench
@@ -22,7 +22,7 @@ from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, HostLostError, UsageError
 from harness.transport.keys import make_key
 from harness.transport.local import LocalTransport
-from harness.transport.protocol import Result
+from harness.transport.protocol import Result, check
 from harness.transport.route import open_target
 from harness.transport.ssh import SshTransport
 from tests.sshd import Sshd, serving, target_of
@@ -60,12 +60,17 @@ def host(sshd: Sshd, tmp_path: Path) -> Iterator[SshTransport]:
 @pytest.fixture
 def image(tmp_path: Path) -> Image:
     """Return an image so small that it is quickly brought."""
-    if shutil.which("qemu-img") is None:
-        pytest.skip("qemu-img is not installed")
-    folder = tmp_path / "image"
+    if any(shutil.which(tool, path=program_path()) is None for tool in ("qemu-img", "mke2fs", "debugfs", "e2image")):
+        pytest.skip("qemu-utils or e2fsprogs are not installed")
+    folder, tree = tmp_path / "image", tmp_path / "tree" / "usr" / "lib" / "throughpass"
     folder.mkdir()
-    for name in ("vmlinux", "initrd", "root.ext4"):
-        (folder / name).write_bytes(name.encode() * 300_000)
+    tree.mkdir(parents=True)
+    for name in ("vmlinux", "initrd"):
+        (folder / name).write_bytes(os.urandom(900_000))
+        (tree / name).hardlink_to(folder / name)
+    (tree / "init").write_bytes(os.urandom(300_000))
+    make = ["mke2fs", "-q", "-t", "ext4", "-d", str(tmp_path / "tree"), str(folder / "root.ext4"), "8M"]
+    check(LocalTransport(), ["env", f"PATH={program_path()}", *make])
     return Image("tiny", folder)
 
 
@@ -112,7 +117,7 @@ def test_real_bench_must_be_root() -> None:
 
 
 def test_real_bench_is_plugged_by_hand() -> None:
-    """A real bench can plug nothing, and says so."""
+    """A real bench with nobody at it can plug nothing, and says so."""
     bench = RealBench(parse_bench(LOCAL, "here.toml"))
     stick = StickSection(id="s1", on="card")
 
@@ -137,7 +142,7 @@ def test_delivery_happens_once(host: SshTransport, image: Image, tmp_path: Path)
     again = deliver(host, image, str(tmp_path / "work"), said.append)
 
     assert str(folder) == again
-    assert sorted(path.name for path in folder.iterdir()) == ["initrd", PACKED_ROOT, "vmlinux"]
+    assert sorted(path.name for path in folder.iterdir()) == [PACKED_ROOT, "initrd", "vmlinux"]
     assert (folder / "vmlinux").read_bytes() == image.kernel.read_bytes()
     assert (tmp_path / "work").stat().st_mode & 0o777 == 0o700
     assert [line for line in said if "once: " in line] == said[-1:]
@@ -178,6 +183,55 @@ def test_delivery_refuses_a_folder_of_others(host: SshTransport, image: Image, t
             deliver(host, image, str(tmp_path / name), silent)
 
 
+def test_delivery_is_checked_by_its_content(host: SshTransport, image: Image, tmp_path: Path) -> None:
+    """A file that is not what was brought any more is noticed before a guest boots from it, and brought again."""
+    said: list[str] = []
+    folder = Path(deliver(host, image, str(tmp_path / "work"), silent))
+    (folder / "initrd").write_bytes(b"broken")
+
+    again = deliver(host, image, str(tmp_path / "work"), said.append)
+
+    assert again == str(folder)
+    assert (folder / "initrd").read_bytes() == image.initrd.read_bytes()
+    assert [entry.name for entry in (tmp_path / "work").iterdir()] == [folder.name]
+    assert "are not what was brought there" in said[0]
+
+
+def test_delivery_belongs_to_the_user_there(host: SshTransport, image: Image, tmp_path: Path) -> None:
+    """Files arrive as their receiver's alone, whoever they are of on the runner."""
+    image.initrd.chmod(0o777)
+    folder = Path(deliver(host, image, str(tmp_path / "work"), silent))
+
+    assert {(path.stat().st_uid, path.stat().st_mode & 0o777) for path in folder.iterdir()} == {(os.getuid(), 0o600)}
+
+
+def test_delivery_removes_what_a_power_cut_left(host: SshTransport, image: Image, tmp_path: Path) -> None:
+    """A part that was begun an hour ago and never finished goes with the next delivery; one that is being made stays."""
+    work = tmp_path / "work"
+    (work / ".part-old").mkdir(parents=True)
+    (work / ".part-new").mkdir()
+    work.chmod(0o700)
+    os.utime(work / ".part-old", (0, 0))
+
+    folder = Path(deliver(host, image, str(work), silent))
+
+    assert sorted(entry.name for entry in work.iterdir()) == sorted([".part-new", folder.name])
+
+
+def test_packed_root_leaves_out_what_boots_it(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packed disk holds neither kernel nor initramfs, which lie beside it, and all else as it was."""
+    monkeypatch.setenv("THROUGHPASS_CACHE", str(tmp_path / "cache"))
+    raw = tmp_path / "raw"
+    local = LocalTransport()
+    check(local, ["qemu-img", "convert", "-O", "raw", str(packed_root(image)), str(raw)])
+    listing = ["env", f"PATH={program_path()}", "debugfs", "-R", "ls -p /usr/lib/throughpass", str(raw)]
+
+    assert "/init/" in check(local, listing).text
+    assert "vmlinux" not in check(local, listing).text
+    assert "initrd" not in check(local, listing).text
+    assert check(local, ["env", f"PATH={program_path()}", "e2fsck", "-fn", str(raw)]).status == 0
+
+
 def test_packed_root_is_made_once(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The packed disk is smaller, is kept beside the image, and is not made again."""
     monkeypatch.setenv("THROUGHPASS_CACHE", str(tmp_path / "cache"))
@@ -187,4 +241,5 @@ def test_packed_root_is_made_once(image: Image, tmp_path: Path, monkeypatch: pyt
 
     assert first == second == image.folder / PACKED_ROOT
     assert first.stat().st_size < image.root.stat().st_size
+    assert not [path for path in image.folder.iterdir() if path.suffix in {".slim", ".used", ".part"}]
     assert len(said) == 1

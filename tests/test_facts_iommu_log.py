@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from harness.core.capture import Capture, Item, Status
-from harness.facts.acpi import MemoryRange
 from harness.facts.host import read_facts
 from harness.facts.iommu import Iommu
 from harness.facts.log import LOG
+from harness.facts.memory import MemoryRange
 
 TABLE = "ACPI: DMAR 0x000000007E4B0000 0000A8 (v01 DEMO   BOARD    00000002      01000013)"
 WALK = "DMAR: Host address width 39"

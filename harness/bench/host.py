@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from harness.bench.cache import Progress
 from harness.bench.config import BenchConfig, StickSection
+from harness.bench.obstacles import Obstacle
 from harness.core.capture import Capture
 from harness.core.deadline import Deadline
 from harness.facts.host import HostFacts, read_facts
@@ -20,12 +21,16 @@ from harness.transport.protocol import Transport
 
 @dataclass(frozen=True)
 class Host:
-    """A host under test. Whether it is emulated nobody needs to ask but the report."""
+    """A host under test. Whether it is emulated nobody needs to ask but the report.
+
+    ``guest_files`` brings them there if need be; ``find_obstacles`` says beforehand what would keep a guest from running.
+    """
 
     transport: Transport
     qemu: str
     emulated: bool
     guest_files: Callable[[], GuestFiles]
+    find_obstacles: Callable[[], Sequence[Obstacle]] = tuple
     bench_qemu: str = ""
     bench_accelerator: str = ""
 
@@ -45,16 +50,19 @@ class Bench(Protocol):
 
     @property
     def can_plug(self) -> bool:
-        """Return whether sticks can be plugged in and out while the host runs."""
+        """Return whether sticks can be plugged in and out while the host runs, by whatever hand."""
 
     def open(self, logs: Path, deadline: Deadline, progress: Progress) -> AbstractContextManager[Host]:
         """Bring the host up (or reach it) and hold it for as long as the context lasts."""
 
     def find_stick(self) -> StickSection | None:
-        """Return the stick that this bench can plug in and whose content it knows, or None."""
+        """Return the stick whose content this bench knows before anybody has read it, or None."""
 
     def plug(self, stick: StickSection) -> None:
-        """Plug a stick in; returns when the machine has it, not when it has enumerated."""
+        """Plug a stick in; returns when the machine has it, not when it has enumerated.
+
+        ``stick.on`` is the card of a virtual board, or the controller's address on a host where a person plugs.
+        """
 
     def unplug(self, stick: StickSection) -> None:
         """Pull a stick out."""

@@ -163,7 +163,7 @@ def _used(image: Image) -> Image:
 def build_image(recipe: Recipe, progress: Progress = silent) -> Image:
     """Build an image; raise UsageError where a tool, the network or space is missing."""
     for tool in ("mmdebstrap", "mke2fs"):
-        if shutil.which(tool, path=_path()) is None:
+        if shutil.which(tool, path=program_path()) is None:
             raise UsageError(f"{tool} is not installed, and the image {recipe.name} cannot be built without it: run make setup")
     require_mounts()
     target = _folder(recipe)
@@ -229,7 +229,10 @@ def _run_mmdebstrap(recipe: Recipe, scratch: Path, progress: Progress) -> Path:
     out, log = scratch / "image", scratch / "log"
     out.mkdir()
     limit = Deadline.after(_BUILD_LIMIT_S, f"building the image {recipe.name}")
-    with _started(["env", f"PATH={_path()}", *_mount_namespace(), *mmdebstrap_argv(recipe, out)], log) as (process, output):
+    with _started(["env", f"PATH={program_path()}", *_mount_namespace(), *mmdebstrap_argv(recipe, out)], log) as (
+        process,
+        output,
+    ):
         follow(output, log, limit, lambda line: progress(f"  {recipe.name}: {line}"), lambda: process.poll() is not None)
         status = process.wait(limit)
     if status != 0:
@@ -319,7 +322,7 @@ def _folder(recipe: Recipe) -> Path:
     return cache_folder() / "images" / f"{recipe.name}-{recipe.key}"
 
 
-def _path() -> str:
+def program_path() -> str:
     """Return PATH with the folders that Debian keeps from users: mke2fs and chroot live there."""
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from harness.bench.cache import Progress, locked
 from harness.bench.config import BenchConfig, HostSection, StickSection
-from harness.bench.delivery import PACKED_ROOT, deliver
+from harness.bench.delivery import LIMIT_BYTES, PACKED_ROOT, content_name, deliver, delivered_files
 from harness.bench.host import Host
-from harness.bench.images import require_image
+from harness.bench.images import find_image, require_image
+from harness.bench.obstacles import Delivery, Obstacle, find_obstacles
+from harness.bench.operator import Operator
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, UsageError
 from harness.machine.guest import GuestFiles
@@ -26,16 +28,20 @@ GUEST_IMAGE = "debian13"
 
 
 class RealBench:
-    """A host that is there already. Nothing of it is started, and nothing but a folder of guest files stays on it."""
+    """A host that is there already. Nothing of it is started, and nothing but a folder of guest files stays on it.
 
-    def __init__(self, config: BenchConfig) -> None:
+    Its sticks are plugged by the ``operator``, if there is one.
+    """
+
+    def __init__(self, config: BenchConfig, operator: Operator | None = None) -> None:
         self.config = config
+        self.operator = operator
         self.host = config.host or HostSection(address="localhost")
 
     @property
     def can_plug(self) -> bool:
-        """Return False: a real stick needs a hand."""
-        return False
+        """Return whether somebody is there: a real stick needs a hand."""
+        return self.operator is not None
 
     @contextmanager
     def open(self, logs: Path, deadline: Deadline, progress: Progress) -> Iterator[Host]:  # noqa: ARG002 (nothing boots here)
@@ -45,26 +51,39 @@ class RealBench:
             stack.enter_context(locked(f"bench-{self.config.name}", wait=True, busy=busy, progress=progress))
             deadline = Deadline.after(deadline.length_s, deadline.purpose)  # waiting for another run is not the host's fault
             transport: Transport
+            workdir = None
             if self.config.kind == "local":
                 transport = LocalTransport()
                 guest_files = partial(files_in_place, progress)
             else:
                 transport = stack.enter_context(connection_to(self.host, deadline, progress))
-                guest_files = partial(delivered_files, transport, self.host.workdir, progress)
+                guest_files = partial(brought_files, transport, self.host.workdir, progress)
+                workdir = self.host.workdir
             require_root(transport)
-            yield Host(transport, self.host.qemu, emulated=is_emulated(transport), guest_files=guest_files)
+            yield Host(
+                transport,
+                self.host.qemu,
+                emulated=is_emulated(transport),
+                guest_files=guest_files,
+                find_obstacles=partial(find_host_obstacles, transport, self.host.qemu, workdir),
+            )
 
     def find_stick(self) -> StickSection | None:
         """Return None: what is plugged in, and what it holds, is not known."""
         return None
 
     def plug(self, stick: StickSection) -> None:
-        """Raise BenchError."""
-        raise BenchError(f"the stick {stick.id} of {self.config.name} is real: it is plugged in by hand")
+        """Have the stick plugged in by the operator; raise BenchError without one."""
+        self._hand().plug(stick.serial, stick.on)
 
     def unplug(self, stick: StickSection) -> None:
-        """Raise BenchError."""
-        raise BenchError(f"the stick {stick.id} of {self.config.name} is real: it is pulled out by hand")
+        """Have the stick pulled out by the operator; raise BenchError without one."""
+        self._hand().unplug(stick.serial, stick.on)
+
+    def _hand(self) -> Operator:
+        if self.operator is None:
+            raise BenchError(f"the sticks of {self.config.name} are plugged by hand, and nobody is there: give --operator")
+        return self.operator
 
 
 def connection_to(host: HostSection, deadline: Deadline, progress: Progress) -> AbstractContextManager[SshTransport]:
@@ -95,7 +114,22 @@ def files_in_place(progress: Progress) -> GuestFiles:
     return GuestFiles(str(image.kernel), str(image.initrd), str(image.root), root_is_device=False)
 
 
-def delivered_files(transport: SshTransport, workdir: str, progress: Progress) -> GuestFiles:
+def brought_files(transport: SshTransport, workdir: str, progress: Progress) -> GuestFiles:
     """Return the guest's files on the host, brought there if they are not yet."""
     folder = deliver(transport, require_image(GUEST_IMAGE, progress), workdir, progress)
     return GuestFiles(f"{folder}/vmlinux", f"{folder}/initrd", f"{folder}/{PACKED_ROOT}", root_is_device=False, root_form="qcow2")
+
+
+def find_host_obstacles(transport: Transport, qemu: str, workdir: str | None) -> tuple[Obstacle, ...]:
+    """Return what is in the way of a guest; without a work folder its files need no bringing.
+
+    Which files it will be is known where the image has been packed; before that they are counted as large as they may be.
+    """
+    if workdir is None:
+        return find_obstacles(transport, qemu)
+    image = find_image(GUEST_IMAGE)
+    if image is None or not (image.folder / PACKED_ROOT).is_file():
+        return find_obstacles(transport, qemu, Delivery(workdir, LIMIT_BYTES))
+    files = delivered_files(image)
+    size_bytes = sum(file.path.stat().st_size for file in files)
+    return find_obstacles(transport, qemu, Delivery(workdir, size_bytes, f"{image.name}-{content_name(files)}"))

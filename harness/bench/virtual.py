@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ from harness.bench.cache import SCRATCH, Progress, cache_folder, full_disk_expla
 from harness.bench.config import BenchConfig, BoardSection, DeviceSection, StickSection
 from harness.bench.host import Host
 from harness.bench.images import Image, require_image
+from harness.bench.obstacles import find_obstacles
 from harness.bench.snapshots import Ingredients, Place, free_place
 from harness.bench.upkeep import keep_within_limit, limit_bytes
 from harness.core.deadline import Deadline
@@ -114,6 +116,7 @@ class VirtualBench:
             qemu=QEMU,
             emulated=True,
             guest_files=self._guest_files,
+            find_obstacles=partial(find_obstacles, self.machine.ssh),
             bench_qemu=qemu_version().partition("\n")[0],
             bench_accelerator=accelerator,
         )

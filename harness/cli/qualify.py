@@ -25,6 +25,7 @@ def qualify(
     select: Annotated[str | None, typer.Option("-k", metavar="EXPR", help="only checks that match, as pytest's -k")] = None,
     *,
     cold: ColdOption = False,
+    operator: Annotated[bool, typer.Option("--operator", help="ask on the terminal for sticks that no machine plugs")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 for CONDITIONAL too")] = False,
 ) -> None:
     """Run the qualification. Exit status: 0 qualified, 1 not, 2 bad input, 3 undecided or partial, 130 interrupted."""
@@ -36,6 +37,7 @@ def qualify(
     arguments += [f"--runs={runs.absolute()}"] if runs else []
     arguments += ["-k", select] if select else []
     arguments += ["--cold"] if cold else []
+    arguments += ["--operator"] if operator else []
     outcome = Outcome()
     before = signal_handlers()
     code = pytest.main(arguments, plugins=[outcome])

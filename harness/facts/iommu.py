@@ -9,7 +9,7 @@ import msgspec
 
 from harness.core.capture import Capture, Status
 from harness.core.finding import Evidence
-from harness.facts.acpi import Acpi, MemoryRange
+from harness.facts.acpi import Acpi
 from harness.facts.cpu import read_cpu
 from harness.facts.disagreement import Disagreement
 from harness.facts.faults import Fault, parse_faults
@@ -25,6 +25,7 @@ from harness.facts.iommu_log import (
     select_lines,
 )
 from harness.facts.log import LOG, KernelLog, read_boot_log
+from harness.facts.memory import MemoryRange
 from harness.facts.sysfs import read_link_name, read_names, timed_out
 
 LISTING = "commands/iommu-groups"

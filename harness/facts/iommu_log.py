@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from harness.core.finding import Evidence
 from harness.core.pci import PciAddress
-from harness.facts.acpi import MemoryRange
 from harness.facts.log import KernelLog
 from harness.facts.log_lines import find_lines
+from harness.facts.memory import MemoryRange
 
 _SOURCE = "dmesg"
 _EVIDENCE_LINES = 5

@@ -20,7 +20,7 @@ _FIND = """
 find_disk() {
     for folder in /sys/block/sd*; do
         [ -e "$folder" ] || continue
-        read -r found <"$folder/device/../../../../serial" && [ "$found" = "$serial" ] || continue
+        read -r found <"$folder/device/../../../../serial" && [ "${serial:-$found}" = "$found" ] || continue
         read -r sectors <"$folder/size" && [ "$sectors" -gt 0 ] || continue
         [ -b "/dev/${folder##*/}" ] || continue
         disk=/dev/${folder##*/}
@@ -33,36 +33,42 @@ find_disk() {
 _LATE = 124
 """What timeout(1) says of a command that it ended."""
 
+
 # A kernel message is the event: sd says at level "notice" that a disk is there. dmesg prints the old messages first, so that
 # none is missed between a look and the following. Whoever reads ends it: it would notice only at its next message.
 # It follows for a few seconds at a time, for what no message tells; the sleep serves a kernel log that may not be read.
-_WAIT = """
+_FOLLOW = """
 read -r now _ </proc/uptime
 end=$((${now%.*} + limit)) key="follower $$ $now"
-until [ -n "$disk" ] || find_disk; do
+until UNTIL; do
     read -r now _ </proc/uptime
     if [ "${now%.*}" -ge "$end" ]; then
         dmesg | tail -n 15 >&2
         exit 124
     fi
     {
-        timeout 5 dmesg -w -l notice &
+        timeout 5 dmesg -w -l LEVELS &
         echo "$key $!"
         wait "$!"
         case $? in 124 | 143) ;; *) sleep 1 ;; esac
     } 2>/dev/null | while read -r line; do
         case $line in
         "$key "*) follower=${line##* } ;;
-        *" sd "*) ;;
+        EVENT) ;;
         *) continue ;;
         esac
-        if [ -n "$follower" ] && find_disk; then
+        if [ -n "$follower" ] && { UNTIL; }; then
             kill "$follower"
             break
         fi
     done
 done
 """
+
+
+def _wait(until: str, levels: str, event: str) -> str:
+    """Return the shell text that waits until a condition holds, which is asked at each kernel message with ``event`` in it."""
+    return _FOLLOW.replace("UNTIL", until).replace("LEVELS", levels).replace("EVENT", f'*"{event}"*')
 
 
 def work_on_disk(
@@ -76,7 +82,8 @@ def work_on_disk(
 ) -> dict[str, Part]:
     """Wait for the USB disk with that serial, and run shell texts with its node in ``$disk`` and its size in ``$sectors``.
 
-    All of that is one command, and one without a medium is none. The deadline is the disk's; the work may take ``work_s`` more.
+    An empty serial is any; a disk without a medium is none. All of that is one command. The deadline is the disk's; the work may
+    take ``work_s`` more.
     The part "wait" is over when the disk is there: if it was not at once, the time until then is the kernel's, and settling.
     Raises BoardError if the deadline passes.
     """
@@ -84,7 +91,7 @@ def work_on_disk(
     setting = f"serial={shlex.quote(serial)} limit={limit_s} disk=\n{_FIND}"
     started_s = time.monotonic()
     whole = Deadline.after(limit_s + work_s + 30, f"{', '.join(work)} on the stick {serial} on {transport.name}")
-    commands = {"look": f"{setting}find_disk", "wait": _WAIT, **work}
+    commands = {"look": f"{setting}find_disk", "wait": _wait('[ -n "$disk" ] || find_disk', "notice", " sd "), **work}
     parts = run_batch(transport, commands, deadline=whole)
     wait = parts.get("wait")
     if wait is None:
@@ -96,6 +103,15 @@ def work_on_disk(
     if missing := commands.keys() - parts.keys():
         raise BenchError(f"the script on {transport.name} was broken off before it came to {', '.join(sorted(missing))}")
     return parts
+
+
+def wait_until_gone(transport: Transport, serial: str, deadline: Deadline) -> None:
+    """Wait until no USB disk with that serial is there any more; raise DeadlineError if it stays."""
+    limit_s = max(1, int(deadline.left_s))
+    setting = f"serial={shlex.quote(serial)} limit={limit_s}\n{_FIND}"
+    whole = Deadline.after(limit_s + 30, deadline.purpose)
+    if transport.run(setting + _wait("! find_disk", "notice,info", "disconnect"), deadline=whole).status == _LATE:
+        raise deadline.error()
 
 
 def find_disk(transport: Transport, serial: str) -> str | None:

@@ -11,6 +11,9 @@ from harness.machine.spec import ROOT_NODE, Accelerator, Drive, MachineSpec
 CONTROLLER = "controller"
 """The id of the passed-through controller, whether it is there from the start or plugged in later."""
 
+MEMORY_MIB = 512
+"""A guest's memory."""
+
 _SPARE_PORT = "pass"
 _USB_PORT = "usb-port"
 _USB_BUS = "usb"
@@ -35,7 +38,7 @@ class GuestSpec:
     controller: str
     qemu: str
     accelerator: Accelerator
-    memory_mib: int = 512
+    memory_mib: int = MEMORY_MIB
 
 
 def guest_machine(spec: GuestSpec) -> MachineSpec:

@@ -92,7 +92,7 @@ def _judge_texts(facts: HostFacts, controller: PciDevice) -> Opinion:
         message = "firmware keeps memory mapped for the controller; Linux ignores that for USB controllers"
         return Opinion(Severity.CONDITION, message, mapped)
     dmar = facts.acpi.dmar
-    if dmar.table.status == "present" and dmar.table.checksum_valid and not dmar.reserved:
+    if dmar.table.status == "present" and dmar.table.checksum_valid and not dmar.rmrr:
         return Opinion(Severity.PASS, "the firmware reserves no memory for any device", (Evidence(f"{_TABLE}/DMAR", "no RMRR"),))
     if none := facts.log.find(_NONE):
         return Opinion(Severity.PASS, "the firmware reserves no memory for any device", none)

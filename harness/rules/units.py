@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from harness.core.finding import Evidence, Severity
+from harness.facts.dmar import Rmrr
 from harness.facts.faults import Fault
 from harness.facts.host import HostFacts
+from harness.facts.ivrs import Ivmd
 from harness.facts.pci import PciDevice
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule, no_sign
 
@@ -135,12 +137,13 @@ def _quote(found: list[Fault] | tuple[Fault, ...]) -> tuple[Evidence, ...]:
 
 def _empty_tables(facts: HostFacts) -> tuple[Evidence, ...]:
     """Return the tables that are whole and describe no unit, and reserved memory that ends before it begins."""
-    sides = (("DMAR", facts.acpi.dmar), ("IVRS", facts.acpi.ivrs))
+    dmar, ivrs = facts.acpi.dmar, facts.acpi.ivrs
+    reserved: dict[str, tuple[Rmrr | Ivmd, ...]] = {"DMAR": dmar.rmrr, "IVRS": ivrs.ivmd}
     said = []
-    for name, table in sides:
+    for name, table in (("DMAR", dmar), ("IVRS", ivrs)):
         if table.table.status == "present" and table.table.checksum_valid and not table.units:
             said.append((name, "describes no unit"))
         said += [
-            (name, f"reserves memory from {item.first:#x} to {item.last:#x}") for item in table.reserved if item.last < item.first
+            (name, f"reserves memory from {item.first:#x} to {item.last:#x}") for item in reserved[name] if item.last < item.first
         ]
     return tuple(Evidence(f"/sys/firmware/acpi/tables/{name}", text) for name, text in said)
