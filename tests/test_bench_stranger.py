@@ -46,7 +46,7 @@ _STATE = r"""
 find / /tmp /run -xdev -path /run/throughpass/sshd.log -prune -o -type d -printf '%p %y %U %m\n' -o -printf '%p %y %s %U %m\n'
 cut -d ' ' -f 1 /proc/modules
 ls -d /sys/bus/pci/drivers/*/*:*
-for file in /proc/[0-9]*/cmdline; do tr '\0' ' ' <"$file" && echo; done 2>/dev/null
+for file in /proc/[0-9]*/cmdline; do tr '\0\n' '  ' <"$file" && echo; done 2>/dev/null
 """
 """Prints what is on the host: files, modules, who drives which device, processes (those of the kernel have no command line)."""
 
@@ -82,10 +82,10 @@ def least_privileges() -> str:
     return str(options)
 
 
-def state(host: SshTransport) -> list[str]:
+def state(host: SshTransport) -> set[str]:
     """Return what is on the host, but for the folder that stays: files, modules, devices' drivers, processes."""
     mine = (WORKDIR, "find ", "tr ", "sh -c", "sshd: root")
-    return sorted(line for line in check(host, _STATE).text.splitlines() if not line.startswith(mine))
+    return {line for line in check(host, _STATE).text.splitlines() if line.strip() and not line.startswith(mine)}
 
 
 def test_stranger_is_qualified_twice(stranger: Stranger, tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ QEMU = "qemu-system-x86_64"
 RESTORE_LIMIT_S = 60.0
 """Several times what a restore was seen to need on a busy machine: after it the board boots."""
 
+UNPLUG_LIMIT_S = 30.0
+
 _USB3_PORTS = 4  # QEMU's xHCI has p2 = p3 = 4 unless the card's options say otherwise
 
 
@@ -107,8 +109,11 @@ class VirtualBench:
             )
 
     def unplug(self, stick: StickSection) -> None:
-        """Pull a stick out."""
+        """Pull a stick out; returns when QEMU has let go of its content, so that it can be plugged in again."""
+        limit = Deadline.after(UNPLUG_LIMIT_S, f"pulling the stick {stick.id} out of {self.config.name}")
+        self.machine.qmp.clear_events()
         self.machine.qmp.execute("device_del", {"id": stick.id})
+        self.machine.qmp.wait_for_event("DEVICE_DELETED", limit, device=stick.id)
 
     def _host(self, accelerator: Accelerator) -> Host:
         return Host(
