@@ -13,12 +13,12 @@ from harness.bench.cache import silent
 from harness.bench.config import load_bench
 from harness.bench.delivery import LIMIT_BYTES, deliver
 from harness.bench.images import require_image
-from harness.bench.real import GUEST_IMAGE
+from harness.bench.real import GUEST_IMAGE, connection_to
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError
 from harness.core.record import STAGES, BoardVerdict, Outcome
 from harness.transport.protocol import check
-from harness.transport.ssh import SshTransport, open_tcp_ssh
+from harness.transport.ssh import SshTransport
 from tests.qualification import CHECKOUT, qualify
 from tests.test_bench_up import held
 
@@ -68,10 +68,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
     with held(folder / "board.toml", folder / "held.toml"):
         host = load_bench(str(folder / "held.toml")).host
         assert host is not None
-        limit = Deadline.after(60, "connecting")
-        with open_tcp_ssh(
-            host.address, host.port, user=host.user, identity=Path(host.identity), host_key=host.host_key, deadline=limit
-        ) as ssh:
+        with connection_to(host, Deadline.after(60, "connecting"), silent) as ssh:
             check(ssh, ["sh", "-c", _ESTRANGE, "estrange", least_privileges()])
             yield Stranger(folder / "held.toml", ssh)
 

@@ -150,7 +150,15 @@ folder=$1
 shift
 setsid "$@" </dev/null &
 process=$!
-{ read -r _ <&3; kill -TERM "-$process" || kill -TERM "$process"; sleep 30; kill -KILL "-$process"; } 2>/dev/null >&2 &
+{
+    read -r _ <&3
+    trap 'kill "$nap"; exit' TERM
+    kill -TERM "-$process" || kill -TERM "$process"
+    sleep 30 &
+    nap=$!
+    wait "$nap"
+    kill -KILL "-$process"
+} 2>/dev/null >&2 &
 watcher=$!
 wait "$process"
 status=$?
@@ -164,7 +172,7 @@ The first argument is a folder that goes with the process, the rest is the comma
 
 PR_SET_PDEATHSIG follows the thread that spawned and does not cross SSH; an end of file does both. The process leads a session of
 its own, so that its children end with it (if it is told to end before it does, it has none yet); half a minute is for those that
-tidy up when they are told to end.
+tidy up when they are told to end, and nobody waits through it for one that has ended.
 """
 
 
