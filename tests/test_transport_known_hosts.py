@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import UsageError
 from harness.transport.keys import make_key
-from harness.transport.known_hosts import checked_key, find_known_keys
+from harness.transport.known_hosts import checked_key, find_known_keys, look_up, read_revoked
 from harness.transport.route import trust_of
 from harness.transport.sshconfig import SshTarget
 
@@ -70,3 +70,78 @@ def test_pinned_key_whose_type_lies_is_refused() -> None:
     """A key under the name of another type is refused."""
     with pytest.raises(UsageError, match="not a public key"):
         checked_key(KEY.replace("ssh-ed25519", "ssh-rsa"))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "known"),
+    [
+        ("*.lab", True),
+        ("rack?.lab", True),
+        ("other,RACK1.LAB", True),
+        ("*", True),
+        ("*.lab,!rack1.lab", False),
+        ("!rack1.lab,*.lab", False),
+        ("!*.lab", False),
+        ("rack[1].lab", False),
+        ("rack1", False),
+        ("|1|x|y", False),
+        ("|2|x|y", False),
+    ],
+)
+def test_known_hosts_patterns(hosts: str, *, known: bool) -> None:
+    """Names are matched as ssh does: *, ?, lists, no matter which case, and a negation outweighs all."""
+    assert (find_known_keys("rack1.lab", [f"{hosts} {KEY}"]) == [KEY]) is known
+
+
+def test_known_hosts_of_a_port_by_pattern(tmp_path: Path) -> None:
+    """Brackets of a name with a port are no pattern; a host that is known without the port is known."""
+    (tmp_path / "known").write_text(f"[rack*]:22?? {KEY}\nshelf {OTHER}\n", encoding="utf-8")
+
+    assert [key.line for key in look_up("[rack7]:2222", [tmp_path / "known"]).keys] == [KEY]
+    assert [key.line for key in look_up("[shelf]:2222", [tmp_path / "known"]).keys] == [OTHER]
+    assert not look_up("[rack7]:22", [tmp_path / "known"]).keys
+
+
+def test_known_hosts_tell_the_place(tmp_path: Path) -> None:
+    """Every key is known with its file and line, and its fingerprint is what ssh-keygen prints."""
+    (tmp_path / "known").write_text(f"# mine\n\nhost {KEY} remark\n", encoding="utf-8")
+
+    (key,) = look_up("host", [tmp_path / "absent", tmp_path / "known"]).keys
+
+    assert key.place == f"{tmp_path}/known:3"
+    assert key.fingerprint.startswith("ssh-ed25519 SHA256:")
+
+
+def test_known_hosts_authority_is_told(tmp_path: Path) -> None:
+    """A host that only an authority vouches for is unknown, and the reason is told with a way out."""
+    (tmp_path / "known").write_text(f"@cert-authority *.lab {KEY}\n", encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"rack\.lab is not known: an authority vouches for it \(.*known:1\).*ssh-keyscan"):
+        trust_of(SshTarget("rack.lab", known_hosts=(tmp_path / "known",)))
+
+
+def test_known_hosts_revoked_alone_is_told(tmp_path: Path) -> None:
+    """A host whose only key is revoked is told so, with the place."""
+    (tmp_path / "known").write_text(f"rack {KEY}\n@revoked * {KEY}\n", encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"host key of rack \(.*known:1\) is revoked"):
+        trust_of(SshTarget("rack", known_hosts=(tmp_path / "known",)))
+
+
+def test_revoked_host_keys_are_read(tmp_path: Path) -> None:
+    """A list of revoked keys is read; a binary one, or none, is an error: then no host may be trusted."""
+    (tmp_path / "list").write_text(f"# bad\n{KEY} rack\n", encoding="utf-8")
+    (tmp_path / "krl").write_bytes(b"SSHKRL\n\0\0\0\0\1")
+
+    assert [key.line for key in read_revoked(tmp_path / "list")] == [KEY]
+    for name in ("krl", "absent"):
+        with pytest.raises(UsageError, match=f"RevokedHostKeys names .*{name}"):
+            read_revoked(tmp_path / name)
+
+
+@given(st.binary())
+def test_known_hosts_any_file_is_survived(content: bytes) -> None:
+    """Whatever a file of known hosts holds, nothing but keys come from it."""
+    lines = content.decode("utf-8", "replace").splitlines()
+
+    assert all(checked_key(key) == key for key in find_known_keys("host", [f"host {line}" for line in lines]))

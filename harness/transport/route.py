@@ -8,21 +8,29 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import IO
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, HostLostError
 from harness.transport.aside import aside
 from harness.transport.handshake import Trust
-from harness.transport.identity import credentials
+from harness.transport.identity import Credentials, credentials
 from harness.transport.known_hosts import look_up, read_revoked, require_known
 from harness.transport.protocol import SocketLike
 from harness.transport.ssh import SshTransport, open_ssh
 from harness.transport.sshconfig import SshTarget
 
 _EVIDENCE_BYTES = 2000
+
+_HANDSHAKES = 8
+"""How many connections at a time we begin with one server: sshd drops some from its tenth on (MaxStartups 10:30:100), and a
+fleet behind one jump host would be a crowd there."""
+
+_turns: defaultdict[tuple[str, int], threading.Semaphore] = defaultdict(lambda: threading.Semaphore(_HANDSHAKES))
 
 
 @contextmanager
@@ -34,17 +42,36 @@ def open_target(target: SshTarget, deadline: Deadline) -> Iterator[SshTransport]
     trust = trust_of(target)
     with ExitStack() as stack:
         offered = stack.enter_context(credentials(target))
-        connection = stack.enter_context(_connected(target, deadline))
-        opening = open_ssh(
-            connection,
-            name=target.name,
-            user=target.user,
-            keys=offered.keys,
-            trust=trust,
-            deadline=deadline,
-            left_out=offered.left_out,
-        )
-        yield stack.enter_context(opening)
+        with _turn(target, deadline):
+            connection = stack.enter_context(_connected(target, deadline))
+            transport = stack.enter_context(_handshaken(target, connection, trust, offered, deadline))
+        yield transport
+
+
+def _handshaken(
+    target: SshTarget, connection: SocketLike, trust: Trust, offered: Credentials, deadline: Deadline
+) -> AbstractContextManager[SshTransport]:
+    return open_ssh(
+        connection,
+        name=target.name,
+        user=target.user,
+        keys=offered.keys,
+        trust=trust,
+        deadline=deadline,
+        left_out=offered.left_out,
+    )
+
+
+@contextmanager
+def _turn(target: SshTarget, deadline: Deadline) -> Iterator[None]:
+    """Wait until few enough connections are being made to a server."""
+    turn = _turns[target.address, target.port]
+    if not turn.acquire(timeout=deadline.left_s):
+        raise deadline.error(f"{target.name} was still busy with other connections of ours")
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 def trust_of(target: SshTarget) -> Trust:

@@ -29,7 +29,7 @@ MAX_JUMPS = 8
 _CONFIGS = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
 _DEFAULT_KEYS = tuple(Path(f"~/.ssh/id_{kind}") for kind in ("rsa", "ecdsa", "ecdsa_sk", "ed25519", "ed25519_sk"))
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
-_TARGET = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<v6>[^]\[]+)\]|(?P<host>[^@\[\]]+?))(?::(?P<port>\d{1,5}))?")
+_TARGET = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<v6>[^]\[]+)\]|(?P<host>[^@:\[\]]+))(?::(?P<port>\d{1,5}))?")
 _UNSAFE = re.compile(r"^-|[\s'\"`$;&<>|(){},\\/]|[\x00-\x1f\x7f]")
 _UNSAFE_USER = re.compile(r"^-|['\"`;&<>|(){}\x00-\x1f\x7f]|\\$")
 
@@ -168,7 +168,7 @@ def _print_config(said: Destination, config: Path | None, via: str = "") -> str:
     except subprocess.TimeoutExpired:
         raise UsageError(f"`ssh -G {said.host}` did not end in {RESOLVE_LIMIT_S:g} s: what does Match exec run?") from None
     if done.returncode != 0:
-        errors = done.stderr.decode("utf-8", "replace").strip()
+        errors = "; ".join(done.stderr.decode("utf-8", "replace").split("\n")).replace("\r", "").strip("; ")
         raise UsageError(f"ssh's configuration for {said.host} cannot be read: {errors or 'ssh -G gave no reason'}")
     return done.stdout.decode("utf-8", "replace")
 
