@@ -6,11 +6,13 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.bench import real
 from harness.bench.cache import silent
 from harness.bench.config import BenchConfig, StickSection, parse_bench
 from harness.bench.delivery import PACKED_ROOT, Delivered, _send, deliver, packed_root
@@ -25,6 +27,8 @@ from harness.transport.local import LocalTransport
 from harness.transport.protocol import Result, check
 from harness.transport.route import open_target
 from harness.transport.ssh import SshTransport
+from harness.transport.sshconfig import resolve
+from tests.openssh import NEEDS_SSH
 from tests.sshd import Sshd, serving, target_of
 
 LOCAL = 'schema = 1\nname = "here"\nkind = "local"\n[controller]\nid = "1033:0194"\n'
@@ -91,6 +95,18 @@ def test_real_bench_is_reached(sshd: Sshd, tmp_path: Path) -> None:
     """A host of kind ssh is reached with the key and the host key of its file, and let go afterwards."""
     assert opening(config_of(sshd, tmp_path), tmp_path) == "sh there"
     assert not any(connection.is_authenticated() and connection.is_active() for connection in sshd.connections[:-1])
+
+
+@AS_ROOT
+@NEEDS_SSH
+def test_real_bench_by_an_alias(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that ssh's configuration knows is what that says; the bench file wins where both say something."""
+    monkeypatch.setattr(real, "resolve", partial(resolve, config=tmp_path / "config"))
+    text = f"Host shelf\n  HostName 127.0.0.1\n  Port {sshd.port}\n  User nobody\n  IdentityFile {tmp_path}/other\n"
+    (tmp_path / "config").write_text(text, encoding="utf-8")
+    host = f'address = "shelf"\nidentity = "{tmp_path}/key"\nhost_key = "{sshd.host_key_line}"\n'
+
+    assert opening(parse_bench(LOCAL.replace('"local"', '"ssh"') + f"[host]\n{host}", "there.toml"), tmp_path) == "sh there"
 
 
 def test_real_bench_with_another_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:

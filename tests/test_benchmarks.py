@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import guest_boot, kernels, paired, surroundings, virtme
+from benchmarks import guest_boot, kernels, loopback, paired, surroundings, survey, survey_peers, virtme
 from benchmarks.paired import Comparison, Run, Side, Took
 from harness.bench.images import Image
 from harness.core.errors import BenchError, UsageError
+from tests.openssh import NEEDS_SSH, NEEDS_SSHD
 
 MODULES_DEP = """\
 kernel/fs/netfs/netfs.ko.xz:
@@ -255,3 +257,33 @@ def test_benchmarks_peer_is_timed_to_its_end(tmp_path: Path) -> None:
 
     assert took.parts_s == {"guest's clock at the command": 12.5}
     assert 0 < took.total_s < 900
+
+
+def test_benchmarks_survey_needs_all_that_was_asked() -> None:
+    """A side that ends well and has not done all of its work is a failure, and so is one that says so itself."""
+    assert survey_peers.timed(["sh", "-c", "echo SUCCESS SUCCESS"], each="SUCCESS", count=2).total_s > 0
+    for script in ("echo SUCCESS", "echo SUCCESS SUCCESS; exit 3"):
+        with pytest.raises(BenchError, match="without all that was asked"):
+            survey_peers.timed(["sh", "-c", script], each="SUCCESS", count=2)
+
+
+@NEEDS_SSH
+@NEEDS_SSHD
+def test_benchmarks_survey_ours_visits_every_host(tmp_path: Path) -> None:
+    """Our side takes the facts of every host of the loopback, each known by its own name."""
+    with loopback.serving_hosts(2, tmp_path) as hosts:
+        assert hosts.addresses == ["127.0.0.2", "127.0.0.3"]
+        assert survey.run_ours(hosts).total_s > 0
+        hosts.known_hosts.write_text("", encoding="utf-8")
+        with pytest.raises(BenchError) as caught:
+            survey.run_ours(hosts)
+
+    assert caught.value.evidence.count("is not known") == 2
+
+
+def test_benchmarks_survey_number_of_hosts() -> None:
+    """A fleet has from one host to as many as there are addresses for."""
+    assert survey._hosts("40") == 40
+    for text in ("0", "201", "-1", "many"):
+        with pytest.raises(argparse.ArgumentTypeError, match="no number of hosts"):
+            survey._hosts(text)

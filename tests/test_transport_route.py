@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -255,6 +256,19 @@ def test_route_server_that_is_none(sshd: Sshd, key: Path) -> None:
         error = refused(replace(target_of(sshd, key), port=port))
 
     assert "answered otherwise than an SSH server does" in error.message
+
+
+def test_route_failure_writes_nothing_of_its_own() -> None:
+    """A connection that fails is told by its error alone: the SSH library writes no traceback to standard error."""
+    script = (
+        "import socket, threading, paramiko, harness.transport.ssh\n"
+        "ours, theirs = socket.socketpair(); theirs.close()\n"
+        "try: paramiko.Transport(ours).start_client(timeout=5)\n"
+        "except (paramiko.SSHException, EOFError): pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], capture_output=True, check=True)
+
+    assert done.stderr == b""
 
 
 def test_route_server_that_never_speaks(sshd: Sshd, key: Path) -> None:

@@ -126,28 +126,28 @@ class _Fleet:
         self._seen: set[SshTarget] = set()
 
     def start(self, visit: _Visit) -> None:
-        """Begin a visit; ``ended`` tells of its end."""
+        """Begin a visit; ``ended`` tells of its outcome, of none if the host is visited under another name."""
         threading.Thread(target=self._run, args=(visit,), daemon=True, name=f"survey {visit.target}").start()
 
     def _run(self, visit: _Visit) -> None:
         try:
-            outcome = self._visited(visit)
+            self._visit(visit)
         except ThroughpassError as error:
-            outcome = visit.outcome(error=error)
+            self.ended.put((visit, visit.outcome(error=error)))
         except Exception as error:  # noqa: BLE001 (a fault of ours with one host must cost nobody else)
             sentence = f"the survey of {visit.target} failed in a way that nobody thought of: {type(error).__name__}: {error}"
-            outcome = visit.outcome(error=BenchError(sentence))
-        self.ended.put((visit, outcome))
+            self.ended.put((visit, visit.outcome(error=BenchError(sentence))))
 
-    def _visited(self, visit: _Visit) -> Outcome | None:
-        """Return the outcome, or nothing if the same host is visited under another name."""
+    def _visit(self, visit: _Visit) -> None:
+        """Take the capture and hand it over before the connection is closed: nobody need wait for that."""
         target = self._resolve(visit.target)
         visit.name = target.name
         with self._lock:
-            if target in self._seen:
-                return None
+            known = target in self._seen
             self._seen.add(target)
+        if known:
+            self.ended.put((visit, None))
+            return
         with self._open(target, visit.deadline) as transport, visit.on(transport):
-            if visit.leaving.is_set():
-                return None
-            return visit.outcome(capture=self._take(transport))
+            if not visit.leaving.is_set():
+                self.ended.put((visit, visit.outcome(capture=self._take(transport))))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -31,6 +33,8 @@ from harness.transport.relay import relay_argv
 
 OUTPUT_LIMIT = 64 << 20
 """More than this on one stream is no answer to anything that is asked here."""
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else it writes tracebacks of what we report in a sentence
 
 KEEPALIVE_S = 15
 """A host that is gone without a word is found out by what is sent to it."""
@@ -122,7 +126,12 @@ class SshTransport:
             aside(channel.close)
 
     def close(self) -> None:
-        """End the connection, whoever still waits on it."""
+        """End the connection, whoever still waits on it.
+
+        paramiko's reader looks up only ten times a second, unless its socket ends: so that ends first.
+        """
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
     @property

@@ -1,0 +1,176 @@
+"""Fleets: every host has its outcome, whatever becomes of the others; dead, silent and refusing hosts among them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.bench.fleet import Outcome, survey_fleet
+from harness.core.capture import Capture, Item, Status
+from harness.core.deadline import Deadline
+from harness.core.errors import DeadlineError, HostLostError, UsageError
+from harness.transport.local import LocalTransport
+from harness.transport.protocol import Transport
+from harness.transport.route import open_target
+from harness.transport.sshconfig import SshTarget
+from tests.sshd import Sshd, serving, target_of
+
+
+def told(transport: Transport) -> Capture:
+    """Take a capture of one item."""
+    return Capture({"commands/tools": Item(Status.READ, transport.run("echo here").stdout)})
+
+
+@contextmanager
+def at_once(target: SshTarget, deadline: Deadline) -> Iterator[Transport]:  # noqa: ARG001 (as open_target)
+    """Stand for every host with this machine."""
+    yield LocalTransport()
+
+
+def by_name(outcomes: Iterator[Outcome]) -> dict[str, Outcome]:
+    """Return outcomes by what the user called the host."""
+    return {outcome.target: outcome for outcome in outcomes}
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[dict[str, SshTarget]]:
+    """Serve SSH twice, and listen once without ever speaking; a fourth port has nobody."""
+    with ExitStack() as stack:
+        servers: list[Sshd] = [stack.enter_context(serving()) for _ in range(2)]
+        found: dict[str, SshTarget] = {}
+        for number, server in enumerate(servers):
+            key = tmp_path / f"key{number}"
+            key.write_text(server.client_key.private, encoding="utf-8")
+            found[f"good{number}"] = target_of(server, key)
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        found["silent"] = target_of(servers[0], tmp_path / "key0", port=silent.getsockname()[1])
+        found["dead"] = target_of(servers[0], tmp_path / "key0", port=1)
+        found["stranger"] = target_of(servers[0], tmp_path / "key1")
+        yield found
+
+
+def test_fleet_every_host_has_its_outcome(hosts: dict[str, SshTarget]) -> None:
+    """Good hosts give their facts at once, and those that are dead, silent or refuse cost nobody but themselves."""
+    began_s = time.monotonic()
+    came: list[str] = []
+    found: dict[str, Outcome] = {}
+    for outcome in survey_fleet(hosts, take=told, limit_s=3, to_target=hosts.__getitem__):
+        came.append(outcome.target)
+        found[outcome.target] = outcome
+
+    assert sorted(came) == sorted(hosts)
+    assert came[-1] == "silent"
+    for name in ("good0", "good1"):
+        capture = found[name].capture
+        assert capture is not None
+        assert capture.text("commands/tools") == "here"
+        assert found[name].took_s < 3
+    assert isinstance(found["dead"].error, HostLostError)
+    assert "accepts none of the keys" in str(found["stranger"].error)
+    assert isinstance(found["silent"].error, DeadlineError | HostLostError)
+    assert time.monotonic() - began_s < 6
+
+
+def test_fleet_host_that_hangs_is_left_behind() -> None:
+    """Where nothing that a host does can be ended from outside, its outcome comes at its deadline all the same."""
+    never = threading.Event()
+
+    def take(transport: Transport) -> Capture:
+        never.wait(30)
+        return told(transport)
+
+    began_s = time.monotonic()
+    (outcome,) = survey_fleet(["a"], take=take, limit_s=0.3, to_target=SshTarget, opening=at_once)
+    never.set()
+
+    assert isinstance(outcome.error, DeadlineError)
+    assert "the survey of a took longer than 0.3 s" in outcome.error.message
+    assert time.monotonic() - began_s < 5
+
+
+def test_fleet_hanging_hosts_give_their_places_up() -> None:
+    """With a bound of one, a host that hangs holds up the next one for no longer than its deadline."""
+    never = threading.Event()
+
+    def take(transport: Transport) -> Capture:
+        if threading.current_thread().name == "survey bad":
+            never.wait(30)
+        return told(transport)
+
+    outcomes = by_name(survey_fleet(["bad", "good"], take=take, bound=1, limit_s=0.5, to_target=SshTarget, opening=at_once))
+    never.set()
+
+    assert isinstance(outcomes["bad"].error, DeadlineError)
+    assert outcomes["good"].capture is not None
+
+
+def test_fleet_keeps_its_bound() -> None:
+    """Never more hosts than the bound are visited at a time, and all of them are in the end."""
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def take(transport: Transport) -> Capture:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        capture = told(transport)
+        with lock:
+            inside -= 1
+        return capture
+
+    names = [f"host{number}" for number in range(12)]
+    outcomes = by_name(survey_fleet(names, take=take, bound=3, to_target=SshTarget, opening=at_once))
+
+    assert sorted(outcomes) == sorted(names)
+    assert all(outcome.capture for outcome in outcomes.values())
+    assert 1 <= most <= 3
+
+
+def test_fleet_visits_a_host_once() -> None:
+    """The same name twice, or two names for the same way, is one host."""
+    visits: list[str] = []
+
+    def take(transport: Transport) -> Capture:
+        visits.append(threading.current_thread().name)
+        return told(transport)
+
+    targets = {"a": SshTarget("rack"), "b": SshTarget("rack"), "c": SshTarget("rack", port=2222)}
+    names = ["a", "a", "b", "c"]
+    outcomes = list(survey_fleet(names, take=take, to_target=targets.__getitem__, opening=at_once))
+
+    assert len(outcomes) == len(visits) == 2
+    assert {outcome.name for outcome in outcomes} == {"root@rack", "root@rack:2222"}
+
+
+def test_fleet_target_that_cannot_be_resolved_is_an_outcome() -> None:
+    """A name that is none, and even a fault of ours, is the outcome of that host alone."""
+
+    def to_target(name: str) -> SshTarget:
+        if name == "bad":
+            raise UsageError("'bad' is no SSH host")
+        if name == "worse":
+            raise ZeroDivisionError("by zero")
+        return SshTarget(name)
+
+    outcomes = by_name(survey_fleet(["bad", "worse", "good"], take=told, to_target=to_target, opening=at_once))
+
+    assert str(outcomes["bad"].error) == "'bad' is no SSH host"
+    assert "ZeroDivisionError" in str(outcomes["worse"].error)
+    assert outcomes["good"].capture is not None
+
+
+def test_fleet_whoever_stops_waits_for_nobody(hosts: dict[str, SshTarget]) -> None:
+    """Leaving after the first outcome, as Ctrl-C does, ends connections and does not wait for a host that is silent."""
+    began_s = time.monotonic()
+    outcomes = survey_fleet(["silent", "good0"], take=told, limit_s=60, to_target=hosts.__getitem__, opening=open_target)
+
+    assert next(outcomes).target == "good0"
+    outcomes.close()  # type: ignore[attr-defined] # it is a generator
+
+    assert time.monotonic() - began_s < 10
