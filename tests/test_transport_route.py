@@ -278,7 +278,7 @@ def test_route_server_that_never_speaks(sshd: Sshd, key: Path) -> None:
         error = refused(replace(target_of(sshd, key), port=port), limit_s=1)
 
     assert isinstance(error, DeadlineError | HostLostError)
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 20
 
 
 def test_route_slow_link(sshd: Sshd, key: Path) -> None:
