@@ -143,7 +143,7 @@ def test_controller_driver(require_rule: Require) -> None:
 
 
 def test_controller_claimed(require_rule: Require) -> None:
-    """No kernel argument claims the controller by its id (for information)."""
+    """Nothing claims the controller by its id (for information)."""
     require_rule("PCI004")
 
 

@@ -16,6 +16,7 @@ from harness.facts.host import GROUPS, HostFacts, read_facts
 from harness.facts.iommu import Iommu
 from harness.facts.kernel import Kernel
 from harness.facts.log import KernelLog
+from harness.facts.modules import Vfio
 from harness.facts.pci import PciDevice
 from harness.rules.registry import RULES, judge
 from harness.rules.rule import Target
@@ -234,13 +235,14 @@ def test_pci005_failed_load() -> None:
 
 
 def test_pci004_names_siblings() -> None:
-    """An argument by id takes identical cards along, and they are named."""
+    """A claim by id takes identical cards along, and they are named; one that comes too late is told as such."""
     twin = replace(CONTROLLER, address="0000:06:00.0")
-    facts = told(pci=(CONTROLLER, twin), kernel=Kernel(cmdline="pci-stub.ids=1033:0194"))
+    facts = told(pci=(CONTROLLER, twin), vfio=Vfio(claimed_ids=("1033:0194",)), xhci_module="builtin")
 
     finding = find("PCI004", facts)
 
-    assert (finding.severity, "siblings 0000:06:00.0" in finding.message) == (Severity.INFORMATION, True)
+    assert finding.severity is Severity.INFORMATION
+    assert "siblings 0000:06:00.0; but the host's xHCI driver is built in" in finding.message
 
 
 @pytest.mark.parametrize(

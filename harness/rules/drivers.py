@@ -11,7 +11,6 @@ from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 _NO_IOMMU_USED = re.compile(r"taint for vfio-noiommu|vfio-noiommu device", re.IGNORECASE)
-_CLAIM = re.compile(r"(?:vfio[-_]pci|pci[-_]stub)\.ids=")
 PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
 """Drivers that reserve a device and do nothing with it."""
 
@@ -83,23 +82,26 @@ def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) ->
 
 @controller_rule(
     "PCI004",
-    title="No kernel argument claims the controller by its id",
-    why="vfio-pci.ids= and pci-stub.ids= take every card of that id, identical siblings too, if they come before xhci_hcd.",
+    title="Nothing claims the controller by its id",
+    why="ids= of vfio-pci and pci-stub takes every card of that id, siblings too; an xHCI driver that is built in comes before it.",
     remedy="",
     source="harvester/pcidevices#49, 64kramsystem/vga-passthrough#34",
 )
 def claimed_by_id(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
-    """Look for the arguments, and name the siblings that they take along: for information."""
-    evidence = (Evidence("/proc/cmdline", facts.kernel.cmdline or "(not read)"),)
+    """Look for arguments and options, and name the siblings that they take along: for information."""
+    lines = [line for line in facts.vfio.options if "ids=" in line]
+    evidence = (
+        Evidence("/proc/cmdline", facts.kernel.cmdline or "(not read)"),
+        *(Evidence("/etc/modprobe.d", line) for line in lines),
+    )
+    if controller.id and controller.id in facts.vfio.claimed_ids:
+        siblings = [device.address for device in facts.pci if device.id == controller.id and device.address != controller.address]
+        also = f", and its siblings {', '.join(siblings)}" if siblings else ""
+        lost = "; but the host's xHCI driver is built in, and comes first" if facts.xhci_module == "builtin" else ""
+        return Opinion(Severity.INFORMATION, f"{controller.id} is claimed for VFIO at boot{also}{lost}", evidence)
     if not facts.kernel.cmdline or not controller.id:
         return Opinion(Severity.UNKNOWN, "the kernel's command line, or the controller's id, was not read", evidence)
-    words = [word for word in facts.kernel.arguments if _CLAIM.match(word)]
-    claims = [word for word in words if controller.id in re.split(r"[=,]", word.lower())]
-    if not claims:
-        return Opinion(Severity.PASS, "no argument claims the controller by its id", evidence)
-    siblings = [device.address for device in facts.pci if device.id == controller.id and device is not controller]
-    also = f", and its siblings {', '.join(siblings)}" if siblings else ""
-    return Opinion(Severity.INFORMATION, f"{claims[0]} claims the controller{also} at boot", evidence)
+    return Opinion(Severity.PASS, "nothing claims the controller by its id", evidence)
 
 
 def _told_driver(controller: PciDevice) -> Opinion:

@@ -9,7 +9,7 @@ from harness.facts.host import GROUPS, HostFacts
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_removal
 from harness.rules.controller import describe
-from harness.rules.rule import Opinion, Target, controller_rule, host_rule
+from harness.rules.rule import Opinion, Target, controller_rule, host_rule, was_cut_off
 
 _OVERRIDE = re.compile(r"PCIe ACS overrides enabled", re.IGNORECASE)
 
@@ -37,7 +37,7 @@ def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion
     if names:
         message = f"group {name} also holds {', '.join(names)}"
         return Opinion(Severity.REFUSAL, message, evidence, _one_card(controller, foreign) if not unseen else "")
-    if unseen or facts.section_timed_out("pci") or not _is_whole(facts, name, controller):
+    if unseen or was_cut_off(facts, "pci") or not _is_whole(facts, name, controller):
         return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {name}", evidence)
     return Opinion(Severity.PASS, f"group {name} holds the controller and nothing but bridges beside it", evidence)
 
@@ -83,7 +83,7 @@ def find_members(facts: HostFacts, device: PciDevice) -> dict[str, PciDevice | N
 
 def _is_whole(facts: HostFacts, name: str, controller: PciDevice) -> bool:
     """Return whether the group was read in whole: from sysfs, or from a text that covers every function of the host."""
-    if controller.address not in facts.iommu.groups.get(name, ()) or facts.section_timed_out("iommu"):
+    if controller.address not in facts.iommu.groups.get(name, ()) or was_cut_off(facts, "iommu"):
         return False
     listed = {address for members in facts.iommu.groups.values() for address in members}
     return GROUPS not in facts.unread or facts.log.complete or all(device.address in listed for device in facts.pci)
@@ -95,7 +95,7 @@ def _judge_no_group(facts: HostFacts, controller: PciDevice) -> Opinion:
         cause = "there are no groups where DMA remapping is not in use, which has its own rule (IOM001)"
         return Opinion(Severity.INFORMATION, cause, evidence)
     hidden = controller.source != "sysfs" or GROUPS in facts.unread
-    if facts.iommu.dma_remapping == "unknown" or facts.section_timed_out("pci") or hidden:
+    if facts.iommu.dma_remapping == "unknown" or was_cut_off(facts, "pci") or hidden:
         return Opinion(Severity.UNKNOWN, "the controller's group is not shown", (Evidence(GROUPS, "not read, or not named"),))
     return Opinion(Severity.FAILURE, "the controller is in no IOMMU group", evidence, "see IOM001")
 

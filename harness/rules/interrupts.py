@@ -46,9 +46,9 @@ def interrupt_remapping(facts: HostFacts, _: Target) -> Opinion:
         return Opinion(Severity.INFORMATION, "this platform remaps no interrupts: its devices' messages go another way", evidence)
     if state == "unknown":
         return Opinion(Severity.UNKNOWN, "the host does not show whether interrupts are remapped", evidence)
-    if facts.vfio.unsafe_interrupts:
+    if _find_permit(facts):
         message = "interrupts are not remapped, and the host already has allow_unsafe_interrupts=Y: a guest can forge interrupts"
-        return Opinion(Severity.CONDITION, message, (*evidence, Evidence(_UNSAFE, "Y")))
+        return Opinion(Severity.CONDITION, message, (*evidence, *_find_permit(facts)))
     return Opinion(Severity.FAILURE, "interrupts are not remapped: VFIO refuses to pass a device", evidence)
 
 
@@ -91,7 +91,7 @@ def remapping_argument(facts: HostFacts, _: Target) -> Opinion:
     remedy = explain_removal(facts.kernel, argument)
     if facts.iommu.interrupt_remapping == "yes":
         return Opinion(Severity.INFORMATION, f"{argument} is given, yet interrupts are remapped", evidence, remedy)
-    severity = Severity.CONDITION if facts.vfio.unsafe_interrupts else Severity.FAILURE
+    severity = Severity.CONDITION if _find_permit(facts) else Severity.FAILURE
     return Opinion(severity, f"the kernel argument {argument} switches interrupt remapping off", evidence, remedy)
 
 
@@ -126,17 +126,21 @@ def x2apic(facts: HostFacts, _: Target) -> Opinion:
 )
 def unsafe_interrupts(facts: HostFacts, _: Target) -> Opinion:
     """Look at the parameter, as it is and as the command line sets it; it has no effect where interrupts are remapped."""
-    asked = facts.kernel.argument("vfio_iommu_type1.allow_unsafe_interrupts") in {"1", "Y", "y", "on", ""}
-    evidence: tuple[Evidence, ...] = (Evidence(_UNSAFE, "Y" if facts.vfio.unsafe_interrupts else "N, or not shown"),)
-    evidence += (Evidence("/proc/cmdline", facts.kernel.cmdline),) if asked else ()
-    if facts.vfio.unsafe_interrupts or asked:
+    if evidence := _find_permit(facts):
         if facts.iommu.interrupt_remapping == "yes":
             message = "allow_unsafe_interrupts is on; it has no effect while interrupts are remapped"
             return Opinion(Severity.INFORMATION, message, evidence)
         return Opinion(Severity.CONDITION, "allow_unsafe_interrupts is on: VFIO accepts forged interrupts", evidence)
-    if facts.vfio.available == "unknown":
-        return Opinion(Severity.UNKNOWN, "the host does not show VFIO's parameters", evidence)
+    if facts.vfio.unsafe_interrupts is None:
+        return Opinion(Severity.UNKNOWN, "the host does not show VFIO's parameters")
     return Opinion(Severity.PASS, "allow_unsafe_interrupts is off", (Evidence(_UNSAFE, "N, or VFIO is not loaded"),))
+
+
+def _find_permit(facts: HostFacts) -> tuple[Evidence, ...]:
+    """Return what permits unsafe interrupts: the parameter as it is, or the argument that sets it when the module is loaded."""
+    shown = (Evidence(_UNSAFE, "Y"),) if facts.vfio.unsafe_interrupts else ()
+    given = facts.kernel.argument("vfio_iommu_type1.allow_unsafe_interrupts") in {"1", "Y", "y", "on", ""}
+    return (*shown, *((Evidence("/proc/cmdline", facts.kernel.cmdline),) if given else ()))
 
 
 def _find_off(kernel: Kernel) -> str:

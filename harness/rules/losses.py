@@ -31,7 +31,7 @@ def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
         return Opinion(Severity.REFUSAL, f"the host uses a disk on the controller: {listed}", evidence)
     late = [section for section in ("block", "mounts", "usb") if facts.section_timed_out(section)]
     if late:
-        return Opinion(Severity.UNKNOWN, f"the host's disks could not be read in time ({', '.join(late)})", evidence)
+        return Opinion(Severity.UNKNOWN, f"the host's disks were not read in whole ({', '.join(late)})", evidence)
     if hidden := [name for name in (MOUNTS, SWAPS) if name in facts.unread]:
         return Opinion(Severity.UNKNOWN, f"the host does not show what it uses its disks for ({', '.join(hidden)})", evidence)
     nothing = Evidence("/sys/class/block", f"no disk behind {controller.address}")
@@ -61,7 +61,7 @@ def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     if defaults and not any(_leads_out(facts, name, controller) for name in others):
         return Opinion(Severity.REFUSAL, f"{defaults[0]} on the controller is the host's only default route", evidence)
     if facts.section_timed_out("net"):
-        return Opinion(Severity.UNKNOWN, "the host's network interfaces could not be read in time", evidence)
+        return Opinion(Severity.UNKNOWN, "the host's network interfaces were not read in whole", evidence)
     if ROUTES in facts.unread:
         return Opinion(Severity.UNKNOWN, f"the host does not show its routes ({ROUTES})", evidence)
     if found:

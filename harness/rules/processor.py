@@ -28,7 +28,7 @@ def virtualization_flag(facts: HostFacts, _: Target) -> Opinion:
             Severity.PASS, f"the processor has {flag}", (Evidence("/proc/cpuinfo", f"{facts.cpu.model}, flags: {flag}"),)
         )
     if facts.section_timed_out("cpu"):
-        return Opinion(Severity.UNKNOWN, "/proc/cpuinfo could not be read in time")
+        return Opinion(Severity.UNKNOWN, "/proc/cpuinfo was not read")
     if not facts.cpu.features_known or facts.cpu.architecture not in {"", "x86"}:
         return Opinion(Severity.UNKNOWN, "the host does not show the features of an x86 processor", _model(facts))
     evidence = Evidence("/proc/cpuinfo", f"{facts.cpu.model}, flags: neither vmx nor svm")
@@ -62,7 +62,7 @@ def kvm_device(facts: HostFacts, _: Target) -> Opinion:
     if facts.kvm.accessible:
         return Opinion(Severity.PASS, "/dev/kvm exists and may be opened", (Evidence("/dev/kvm", "readable and writable"),))
     if facts.section_timed_out("devices"):
-        return Opinion(Severity.UNKNOWN, "/dev/kvm could not be looked at in time")
+        return Opinion(Severity.UNKNOWN, "/dev/kvm was not looked at")
     if facts.kvm.present:
         evidence = Evidence("/dev/kvm", "exists, permission denied")
         return Opinion(Severity.CONDITION, "/dev/kvm may not be opened by this user: the guest runs emulated", (evidence,))
@@ -86,7 +86,7 @@ def qemu(facts: HostFacts, _: Target) -> Opinion:
         evidence = Evidence("qemu-system-x86_64 --version", facts.qemu_version)
         return Opinion(Severity.PASS, "QEMU is installed", (evidence,))
     if facts.section_timed_out("qemu"):
-        return Opinion(Severity.UNKNOWN, "QEMU did not tell its version in time")
+        return Opinion(Severity.UNKNOWN, "QEMU was not asked for its version, or did not tell it in time")
     evidence = Evidence("qemu-system-x86_64 --version", "no such program in PATH, nor /usr/libexec/qemu-kvm")
     return Opinion(Severity.UNKNOWN, "there is no QEMU on the host: no guest can be started", (evidence,))
 

@@ -155,6 +155,11 @@ def controller_rule(id: str, **words: Unpack[Words]) -> Callable[[ControllerOpin
     return make
 
 
+def was_cut_off(facts: HostFacts, section: str) -> bool:
+    """Return whether the probe's section did not end in time; one that nobody asked for may have come as a text."""
+    return facts.section_timed_out(section) and section not in facts.unasked
+
+
 def no_sign(facts: HostFacts, what: str) -> Opinion:
     """Return what a log without a bad sign proves: something only if it was read from the boot on."""
     if facts.log.complete:

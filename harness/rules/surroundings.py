@@ -61,7 +61,7 @@ def xen(facts: HostFacts, _: Target) -> Opinion:
     if facts.kernel.xen == "dom0":
         message = "the kernel is the dom0 of Xen: KVM and VFIO cannot be used under it"
         return Opinion(Severity.FAILURE, message, (Evidence("/sys/hypervisor, /proc/xen", "Xen, dom0"),))
-    if facts.kernel.release or facts.log.complete:
+    if facts.log.complete or (facts.taken and facts.kernel.release):
         return Opinion(Severity.PASS, "the kernel runs under no Xen of its own", (Evidence("kernel", "no sign of a dom0"),))
     return Opinion(Severity.UNKNOWN, "the host does not show whether it is the dom0 of Xen")
 
