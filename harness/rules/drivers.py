@@ -52,7 +52,7 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     shown = (Evidence(_NO_IOMMU, "Y"),) if facts.vfio.noiommu else ()
     if found := (*shown, *asked, *facts.log.find(_NO_IOMMU_USED)):
         return Opinion(Severity.CONDITION, "enable_unsafe_noiommu_mode is on, or was", found)
-    if facts.vfio.noiommu is None:
+    if facts.vfio.noiommu is None or facts.vfio.available == "unknown":
         return Opinion(Severity.UNKNOWN, "the host does not show whether enable_unsafe_noiommu_mode is on")
     return Opinion(Severity.PASS, "enable_unsafe_noiommu_mode is off", (Evidence(_NO_IOMMU, "N, or VFIO is not loaded"),))
 
@@ -83,7 +83,7 @@ def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) ->
 @controller_rule(
     "PCI004",
     title="Nothing claims the controller by its id",
-    why="ids= of vfio-pci and pci-stub takes every card of that id, siblings too; an xHCI driver that is built in comes before it.",
+    why="ids= of vfio-pci and pci-stub takes every card of that id, siblings too; an xHCI driver that is built in comes first.",
     remedy="",
     source="harvester/pcidevices#49, 64kramsystem/vga-passthrough#34",
 )

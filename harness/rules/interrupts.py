@@ -131,7 +131,7 @@ def unsafe_interrupts(facts: HostFacts, _: Target) -> Opinion:
             message = "allow_unsafe_interrupts is on; it has no effect while interrupts are remapped"
             return Opinion(Severity.INFORMATION, message, evidence)
         return Opinion(Severity.CONDITION, "allow_unsafe_interrupts is on: VFIO accepts forged interrupts", evidence)
-    if facts.vfio.unsafe_interrupts is None:
+    if facts.vfio.unsafe_interrupts is None or facts.vfio.available == "unknown":
         return Opinion(Severity.UNKNOWN, "the host does not show VFIO's parameters")
     return Opinion(Severity.PASS, "allow_unsafe_interrupts is off", (Evidence(_UNSAFE, "N, or VFIO is not loaded"),))
 
