@@ -18,6 +18,7 @@ from harness.facts.kernel import Kernel
 from harness.facts.log import KernelLog
 from harness.facts.modules import Vfio
 from harness.facts.pci import PciDevice
+from harness.facts.usb import UsbBus
 from harness.rules.registry import RULES, judge
 from harness.rules.rule import Target
 from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, group, make_capture, without
@@ -261,6 +262,16 @@ def test_mem001_against_the_guest(kernel: Kernel, guest_mib: int, severity: Seve
     facts = told(kernel=kernel)
 
     assert judge("MEM001", facts, Target(CONTROLLER, guest_memory_mib=guest_mib)).severity is severity
+
+
+def test_losses_by_texts_need_the_bus() -> None:
+    """Keyboards and USB consoles are on some controller: without its buses, whether on this one is not known."""
+    console = Kernel(cmdline="console=ttyUSB0", consoles=("ttyUSB0",))
+    shown = told(kernel=console, usb_tree=(UsbBus(3, "xhci_hcd", 2, 480, ADDRESS),))
+
+    for rule in ("INP001", "CON001"):
+        assert find(rule, told(kernel=console)).severity is Severity.UNKNOWN
+        assert find(rule, shown).severity is Severity.PASS
 
 
 def test_mem001_by_the_log() -> None:

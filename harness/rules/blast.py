@@ -14,7 +14,7 @@ from harness.facts.storage import Disk
 from harness.facts.usb import UsbDevice, UsbNode
 from harness.rules.controller import describe
 from harness.rules.groups import find_members
-from harness.rules.losses import USB_CONSOLES, is_serial_adapter
+from harness.rules.losses import USB_CONSOLES, is_serial_adapter, shows_usb
 
 _HID, _MOUSE = "03", "030102"
 _USB_DEVICES, _PCI_DEVICES, _BLOCK, _NET = "/sys/bus/usb/devices", "/sys/bus/pci/devices", "/sys/class/block", "/sys/class/net"
@@ -155,17 +155,10 @@ def _find_unknown(facts: HostFacts, controller: PciDevice) -> Iterator[str]:
         "swap": SWAPS in facts.unread,
         "the routes": ROUTES in facts.unread or facts.section_timed_out("net"),
         "the IOMMU groups": not find_members(facts, controller) and GROUPS in facts.unread,
-        "the USB devices": facts.section_timed_out("usb") or not _usb_shown(facts, controller),
+        "the USB devices": not shows_usb(facts, controller),
         "the disks": facts.section_timed_out("block"),
     }
     yield from (name for name, hidden in lists.items() if hidden)
-
-
-def _usb_shown(facts: HostFacts, controller: PciDevice) -> bool:
-    """Return whether the capture shows USB devices of this controller, or that sysfs shows it none."""
-    if any(bus.pci_address == controller.address for bus in facts.usb_tree) or facts.usb_on(controller.address):
-        return True
-    return controller.source == "sysfs"
 
 
 def _short(address: str) -> str:

@@ -87,7 +87,7 @@ def keyboards(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     found = [device for device in facts.usb_on(controller.address) if device.is_keyboard]
     others = [device for device in facts.usb if device.is_keyboard and device not in found]
     evidence = tuple(Evidence(f"/sys/bus/usb/devices/{device.name}", f"{device.id} {device.product}".strip()) for device in found)
-    if not found and not facts.usb and controller.source != "sysfs":
+    if not found and not shows_usb(facts, controller):
         return Opinion(Severity.UNKNOWN, "the host does not show which USB devices are on the controller")
     if not found:
         nothing = (Evidence("/sys/bus/usb/devices", f"no boot keyboard behind {controller.address}"),)
@@ -117,9 +117,17 @@ def consoles(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
             Evidence(f"/sys/bus/usb/devices/{device.name}", f"{device.id} {device.product}".strip()) for device in adapters
         )
         return Opinion(Severity.INFORMATION, f"the console {', '.join(usb)} hangs on the controller: {names}", evidence)
-    if not facts.kernel.consoles and not facts.kernel.cmdline:
-        return Opinion(Severity.UNKNOWN, "the host does not show the kernel's consoles", evidence)
+    hidden = bool(usb) and not shows_usb(facts, controller)
+    if hidden or (not facts.kernel.consoles and not facts.kernel.cmdline):
+        return Opinion(Severity.UNKNOWN, "the host does not show the kernel's consoles, or where they hang", evidence)
     return Opinion(Severity.PASS, "no console of the kernel is on the controller", evidence)
+
+
+def shows_usb(facts: HostFacts, controller: PciDevice) -> bool:
+    """Return whether the capture shows what is on this controller: by sysfs, or by a text that names its buses."""
+    if any(bus.pci_address == controller.address for bus in facts.usb_tree) or facts.usb_on(controller.address):
+        return True
+    return controller.source == "sysfs" and not facts.section_timed_out("usb")
 
 
 def is_serial_adapter(device: UsbDevice) -> bool:
