@@ -189,6 +189,20 @@ AMD_BOARD: Files = {
 """A board with AMD-Vi, the card directly on the root bus."""
 
 
+WHOLE_LOGS: dict[str, Files] = {
+    "intel": {
+        "commands/dmesg": "[    0.00] Linux version 6.12.1-test\n[    0.01] DMAR: IOMMU enabled\n"
+        "[    0.30] DMAR-IR: Enabled IRQ remapping in xapic mode\n"
+        "[    0.40] DMAR: Intel(R) Virtualization Technology for Directed I/O\n[    1.00] Run /sbin/init as init process\n",
+    },
+    "amd": {
+        "commands/dmesg": "[    0.00] Linux version 6.12.1-test\n[    0.30] AMD-Vi: Interrupt remapping enabled\n"
+        "[    0.40] pci 0000:00:00.0: Adding to iommu group 0\n[    1.00] Run /sbin/init as init process\n",
+    },
+}
+"""The logs of the two boards from the boot until user space: what is not in them was not said."""
+
+
 def without(files: Files, *prefixes: str) -> Files:
     """Return the files whose names begin with none of the prefixes."""
     return {name: content for name, content in files.items() if not name.startswith(prefixes)}

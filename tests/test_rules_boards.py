@@ -11,7 +11,7 @@ from harness.core.finding import Finding, Severity
 from harness.facts.host import HostFacts, read_facts
 from harness.rules.registry import RULES, judge, judge_all
 from harness.rules.rule import Target, find_target
-from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, make_capture, usb_stick
+from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, WHOLE_LOGS, Files, make_capture, usb_stick
 
 QUIET = {Severity.PASS, Severity.INFORMATION}
 
@@ -24,14 +24,14 @@ def judge_board(files: Files) -> tuple[Finding, ...]:
 
 def test_rules_intel_board_is_clean() -> None:
     """On the board with VT-d, and a stick on the card, every rule holds."""
-    findings = judge_board(INTEL_BOARD | usb_stick(CARD["intel"]))
+    findings = judge_board(INTEL_BOARD | WHOLE_LOGS["intel"] | usb_stick(CARD["intel"]))
 
     assert [finding for finding in findings if finding.severity is not Severity.PASS] == []
 
 
 def test_rules_amd_board_has_one_condition() -> None:
     """On the board with AMD-Vi the missing reset method is the only weakness."""
-    findings = judge_board(AMD_BOARD | usb_stick(CARD["amd"]))
+    findings = judge_board(AMD_BOARD | WHOLE_LOGS["amd"] | usb_stick(CARD["amd"]))
 
     (weak,) = [finding for finding in findings if finding.severity not in QUIET]
     assert (weak.rule, weak.severity, weak.subject) == ("RST001", Severity.CONDITION, CARD["amd"])

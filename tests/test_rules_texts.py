@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from harness.core.capture import Capture, Status
 from harness.core.finding import Evidence, Finding, Severity
 from harness.core.pci import XHCI_CLASS
+from harness.facts.acpi import MemoryRange
 from harness.facts.cpu import Cpu
-from harness.facts.faults import Fault
-from harness.facts.host import GROUPS, HostFacts, read_facts
+from harness.facts.faults import Fault, parse_faults
+from harness.facts.host import HostFacts, read_facts
 from harness.facts.iommu import Iommu
 from harness.facts.kernel import Kernel
 from harness.facts.log import KernelLog
@@ -25,6 +26,7 @@ from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, group, make_capt
 
 ADDRESS = "0000:05:00.0"
 CONTROLLER = PciDevice(ADDRESS, "1033:0194", class_code=XHCI_CLASS, source="commands/lspci")
+REFUSAL = Severity.REFUSAL
 BRIDGE = PciDevice("0000:00:1c.7", "8086:3b50", class_code=0x060400, source="commands/lspci")
 NIC = PciDevice("0000:05:00.1", "8086:10d3", class_code=0x020000, source="commands/lspci")
 GROUPED = Iommu("intel", "yes", groups={"7": ("0000:00:1c.7", ADDRESS)})
@@ -32,7 +34,7 @@ GROUPED = Iommu("intel", "yes", groups={"7": ("0000:00:1c.7", ADDRESS)})
 
 def told(*lines: str, whole: bool = True, **facts: object) -> HostFacts:
     """Return what a log, lspci and nothing else tell of a host."""
-    known = HostFacts(pci=(BRIDGE, CONTROLLER), log=KernelLog("read", whole, lines))
+    known = HostFacts(pci=(BRIDGE, CONTROLLER), log=KernelLog("read", whole, lines, started=True))
     return replace(known, **facts)
 
 
@@ -71,16 +73,16 @@ def test_log_that_is_not_whole_proves_nothing() -> None:
         pytest.param({"7": ("0000:00:1c.7", ADDRESS)}, (BRIDGE, CONTROLLER), Severity.PASS, id="alone"),
         pytest.param({"7": (ADDRESS, NIC.address)}, (CONTROLLER, NIC), Severity.REFUSAL, id="shared"),
         pytest.param({"7": (ADDRESS, NIC.address)}, (CONTROLLER,), Severity.UNKNOWN, id="member-not-described"),
-        pytest.param({"7": (ADDRESS,)}, (CONTROLLER, NIC), Severity.UNKNOWN, id="listing-not-whole"),
-        pytest.param({"1": ("0000:00:1c.7",)}, (BRIDGE, CONTROLLER), Severity.UNKNOWN, id="not-named"),
+        pytest.param({"1": ("0000:00:1c.7",)}, (BRIDGE, CONTROLLER), Severity.FAILURE, id="not-named"),
     ],
 )
 def test_grp001_by_a_listing(groups: dict[str, tuple[str, ...]], known: tuple[PciDevice, ...], severity: Severity) -> None:
     """A listing of groups is as good as sysfs where it is whole and its members are described."""
-    facts = HostFacts(pci=known, iommu=replace(GROUPED, groups=groups))
+    listing = replace(GROUPED, groups=groups, groups_source="commands/iommu-groups", groups_complete=True)
+    cut = replace(listing, groups_complete=False)
 
-    assert GROUPS in facts.unread
-    assert find("GRP001", facts).severity is severity
+    assert find("GRP001", HostFacts(pci=known, iommu=listing)).severity is severity
+    assert find("GRP001", HostFacts(pci=known, iommu=cut)).severity is (REFUSAL if severity is REFUSAL else Severity.UNKNOWN)
 
 
 def test_res001_by_the_log() -> None:
@@ -91,7 +93,8 @@ def test_res001_by_the_log() -> None:
     )
     refused = f"vfio-pci {ADDRESS}: Device is ineligible for IOMMU domain attach due to platform RMRR requirement."
 
-    assert find("RES001", told(own)).severity is Severity.CONDITION
+    mapped = Iommu(rmrr_devices={ADDRESS: (MemoryRange(1, 2),)})
+    assert find("RES001", told(own, iommu=mapped)).severity is Severity.CONDITION
     assert find("RES001", told(other)).severity is Severity.UNKNOWN
     assert find("RES001", told("DMAR: No RMRR found")).severity is Severity.PASS
     assert find("RES001", told(refused)).severity is Severity.FAILURE
@@ -146,8 +149,8 @@ def test_iom005_formats(line: str) -> None:
     """A fault is found as Intel's and AMD's drivers print it, old and new, and told from another device's."""
     other = line.replace("05:00.0", "06:00.0").replace("0x05:", "0x06:")
 
-    assert find("IOM005", told(line)).severity is Severity.CONDITION
-    assert find("IOM005", told(other)).severity is Severity.INFORMATION
+    for text, severity in ((line, Severity.CONDITION), (other, Severity.INFORMATION)):
+        assert find("IOM005", told(iommu=Iommu(faults=parse_faults((text,))))).severity is severity
 
 
 def test_iom005_counts_what_was_suppressed() -> None:

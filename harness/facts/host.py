@@ -98,7 +98,7 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         taken=capture.taken,
         board=read_board(capture),
         cpu=read_cpu(capture),
-        kernel=read_kernel(capture),
+        kernel=_with_log(read_kernel(capture), log),
         acpi=acpi,
         iommu=iommu,
         pci=read_pci(capture, read_pci_names() if names is None else names, _read_told_groups(iommu)),
@@ -121,6 +121,12 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         unasked=_read_unasked(capture),
         xhci_module=read_xhci_module(capture),
     )
+
+
+def _with_log(kernel: Kernel, log: KernelLog) -> Kernel:
+    """Return the kernel with what only its log tells; /proc is believed where it was read."""
+    cmdline, release = kernel.cmdline or log.command_line or "", kernel.release or log.release
+    return msgspec.structs.replace(kernel, cmdline=cmdline, release=release)
 
 
 def find_controllers(

@@ -6,6 +6,7 @@ import re
 
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import GROUPS, HostFacts
+from harness.facts.iommu import group_of
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_removal
 from harness.rules.controller import describe
@@ -33,7 +34,7 @@ def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion
     foreign = [device for device in foreign if device.address != controller.address]
     unseen = [address for address, device in members.items() if device is None or not device.class_known]
     # What sysfs lists and does not describe counts as foreign; a text may only have left its class out.
-    names = [*map(describe, foreign), *(unseen if GROUPS not in facts.unread else ())]
+    names = [*map(describe, foreign), *(unseen if facts.iommu.groups_source == "sysfs" else ())]
     if names:
         message = f"group {name} also holds {', '.join(names)}"
         return Opinion(Severity.REFUSAL, message, evidence, _one_card(controller, foreign) if not unseen else "")
@@ -67,9 +68,9 @@ def acs_override(facts: HostFacts, _: Target) -> Opinion:
 
 def find_group(facts: HostFacts, device: PciDevice) -> str | None:
     """Return the IOMMU group of a function: by its link in sysfs, or by the listing of a text where sysfs shows none."""
-    if device.group is not None or (device.source == "sysfs" and GROUPS not in facts.unread):
+    if device.group is not None or (device.source == "sysfs" and facts.iommu.groups_source == "sysfs"):
         return device.group
-    return next((name for name, members in facts.iommu.groups.items() if device.address in members), None)
+    return group_of(facts.iommu, device.address)
 
 
 def find_members(facts: HostFacts, device: PciDevice) -> dict[str, PciDevice | None]:
@@ -82,11 +83,9 @@ def find_members(facts: HostFacts, device: PciDevice) -> dict[str, PciDevice | N
 
 
 def _is_whole(facts: HostFacts, name: str, controller: PciDevice) -> bool:
-    """Return whether the group was read in whole: from sysfs, or from a text that covers every function of the host."""
-    if controller.address not in facts.iommu.groups.get(name, ()) or was_cut_off(facts, "iommu"):
-        return False
-    listed = {address for members in facts.iommu.groups.values() for address in members}
-    return GROUPS not in facts.unread or facts.log.complete or all(device.address in listed for device in facts.pci)
+    """Return whether the group was read in whole, from sysfs or from a text."""
+    shown = controller.address in facts.iommu.groups.get(name, ())
+    return shown and facts.iommu.groups_complete and not was_cut_off(facts, "iommu")
 
 
 def _judge_no_group(facts: HostFacts, controller: PciDevice) -> Opinion:
@@ -94,8 +93,7 @@ def _judge_no_group(facts: HostFacts, controller: PciDevice) -> Opinion:
     if facts.iommu.dma_remapping == "no":
         cause = "there are no groups where DMA remapping is not in use, which has its own rule (IOM001)"
         return Opinion(Severity.INFORMATION, cause, evidence)
-    hidden = controller.source != "sysfs" or GROUPS in facts.unread
-    if facts.iommu.dma_remapping == "unknown" or was_cut_off(facts, "pci") or hidden:
+    if facts.iommu.dma_remapping == "unknown" or was_cut_off(facts, "pci") or not facts.iommu.groups_complete:
         return Opinion(Severity.UNKNOWN, "the controller's group is not shown", (Evidence(GROUPS, "not read, or not named"),))
     return Opinion(Severity.FAILURE, "the controller is in no IOMMU group", evidence, "see IOM001")
 

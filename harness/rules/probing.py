@@ -70,6 +70,9 @@ def lockdown(facts: HostFacts, _: Target) -> Opinion:
     """Tell the state of lockdown."""
     state = facts.kernel.lockdown
     evidence = (Evidence("/sys/kernel/security/lockdown", state or "(not shown)"),)
+    if not state and facts.log.lockdown:
+        evidence = (Evidence("dmesg", f"Kernel is locked down from {facts.log.lockdown}"),)
+        return Opinion(Severity.INFORMATION, f"the kernel is locked down ({facts.log.lockdown})", evidence)
     if not state:
         return Opinion(Severity.UNKNOWN, "the kernel does not show whether it is locked down", evidence)
     if state == "none":

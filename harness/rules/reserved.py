@@ -88,7 +88,9 @@ def _judge_regions(facts: HostFacts, regions: Evidence) -> Opinion:
 
 def _judge_texts(facts: HostFacts, controller: PciDevice) -> Opinion:
     """Judge by the log's mappings and the firmware's table where the group's regions were not read."""
-    if mapped := _about(facts, _MAPPED, controller):
+    if ranges := facts.iommu.rmrr_devices.get(controller.address):
+        text = ", ".join(f"{item.first:#x}-{item.last:#x}" for item in ranges)
+        mapped = _about(facts, _MAPPED, controller) or (Evidence("dmesg", f"identity map of {text}"),)
         message = "firmware keeps memory mapped for the controller; Linux ignores that for USB controllers"
         return Opinion(Severity.CONDITION, message, mapped)
     dmar = facts.acpi.dmar

@@ -44,6 +44,9 @@ def virtual_machine(facts: HostFacts, _: Target) -> Opinion:
         return Opinion(
             Severity.INFORMATION, "the host is a virtual machine: the board is what its hypervisor makes of it", evidence
         )
+    if facts.log.hypervisor and facts.kernel.xen != "dom0":
+        evidence = (Evidence("dmesg", f"Hypervisor detected: {facts.log.hypervisor}"),)
+        return Opinion(Severity.INFORMATION, f"the host is a virtual machine of {facts.log.hypervisor}", evidence)
     if facts.cpu.features_known:
         return Opinion(Severity.PASS, "the host is no virtual machine", (Evidence("/proc/cpuinfo", "flags: no hypervisor"),))
     return Opinion(Severity.UNKNOWN, "the host does not show whether it is a virtual machine")
@@ -61,7 +64,7 @@ def xen(facts: HostFacts, _: Target) -> Opinion:
     if facts.kernel.xen == "dom0":
         message = "the kernel is the dom0 of Xen: KVM and VFIO cannot be used under it"
         return Opinion(Severity.FAILURE, message, (Evidence("/sys/hypervisor, /proc/xen", "Xen, dom0"),))
-    if facts.log.complete or (facts.taken and facts.kernel.release):
+    if facts.log.silence_counts or (facts.taken and facts.kernel.release):
         return Opinion(Severity.PASS, "the kernel runs under no Xen of its own", (Evidence("kernel", "no sign of a dom0"),))
     return Opinion(Severity.UNKNOWN, "the host does not show whether it is the dom0 of Xen")
 

@@ -25,14 +25,6 @@ _BLAMED = re.compile(
     re.IGNORECASE,
 )
 _SNP = re.compile(r"AMD-Vi: .*SNP (?:support )?enabled|SEV-SNP enabled", re.IGNORECASE)
-# Old: "DMAR:[DMA Read] Request device [05:00.0] fault addr ...", since 5.13 "[DMA Read NO_PASID] Request device [0x05:0x00.0]".
-_FAULT = re.compile(
-    r"(?:DMAR|dmar):\s*\[(?:DMA|INTR).*?device \[?(?:0x)?(?P<intel>[0-9a-f]{2}:(?:0x)?[0-9a-f]{2}\.[0-7])"
-    r"|AMD-Vi: Event logged \[(?:IO_PAGE_FAULT|INVALID_DEVICE|DEV_TAB|ILLEGAL|PAGE_TAB).*?"
-    r"device=(?P<amd>(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])"
-    r"|(?P<named>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]): AMD-Vi: Event logged \[",
-    re.IGNORECASE,
-)
 _SHOWN = 5
 
 
@@ -81,7 +73,7 @@ def units_work(facts: HostFacts, _: Target) -> Opinion:
 )
 def faults(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Tell the controller's faults from those of others."""
-    found = find_faults(facts)
+    found = facts.iommu.faults
     own = [fault for fault in found if _is_at(fault.device, controller.address)]
     if own:
         message = f"the IOMMU stopped accesses of the controller ({len(own)} logged{_suppressed(own)})"
@@ -107,18 +99,6 @@ def fixed_domains(facts: HostFacts, _: Target) -> Opinion:
     if found := facts.log.find(_SNP):
         return Opinion(Severity.INFORMATION, "SEV-SNP is on: the domain type of IOMMU groups cannot be changed", found)
     return no_sign(facts, "SEV-SNP")
-
-
-def find_faults(facts: HostFacts) -> tuple[Fault, ...]:
-    """Return what the IOMMU stopped: as facts tell it, else as it stands in the log."""
-    if facts.iommu.faults:
-        return facts.iommu.faults
-    matches = ((line, _FAULT.search(line)) for line in facts.log.lines)
-    return tuple(
-        Fault("DMAR" if match["intel"] else "AMD-Vi", (match["intel"] or match["amd"] or match["named"]).replace("0x", ""), line)
-        for line, match in matches
-        if match
-    )
 
 
 def _is_at(device: str, address: str) -> bool:
