@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from harness.core.capture import Capture, Status
 from harness.core.finding import Evidence, Finding, Severity
 from harness.core.pci import XHCI_CLASS
-from harness.facts.acpi import MemoryRange
 from harness.facts.cpu import Cpu
 from harness.facts.faults import Fault, parse_faults
 from harness.facts.host import HostFacts, read_facts
 from harness.facts.iommu import Iommu
 from harness.facts.kernel import Kernel
 from harness.facts.log import KernelLog
+from harness.facts.memory import MemoryRange
 from harness.facts.modules import Vfio
 from harness.facts.pci import PciDevice
 from harness.facts.usb import UsbBus

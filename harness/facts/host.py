@@ -8,7 +8,7 @@ import msgspec
 
 from harness.core.capture import SECTION_PATHS, Capture, Status
 from harness.core.pci import PciAddress, PciId
-from harness.facts.acpi import Acpi, read_acpi
+from harness.facts.acpi import Acpi, find_acpi_disagreements, read_acpi
 from harness.facts.cpu import Cpu, read_cpu
 from harness.facts.disagreement import Disagreement
 from harness.facts.iommu import Iommu, find_iommu_disagreements, read_iommu
@@ -112,6 +112,7 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         log=log,
         disagreements=(
             *find_iommu_disagreements(capture, iommu, log, boot.lines),
+            *find_acpi_disagreements(capture),
             *find_pci_disagreements(capture),
             *find_usb_disagreements(capture),
         ),
