@@ -77,12 +77,13 @@ def _accept(listener: socket.socket, server: Sshd) -> None:
             connection.add_server_key(server.host_key.key)
             server.connections.append(connection)
             with suppress(paramiko.SSHException, EOFError):  # a client that does not like our key is gone already
-                connection.start_server(server=_Server(server))
+                connection.start_server(server=_Server(server, connection))
 
 
 class _Server(paramiko.ServerInterface):
-    def __init__(self, server: Sshd) -> None:
+    def __init__(self, server: Sshd, connection: paramiko.Transport) -> None:
         self._server = server
+        self._connection = connection
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -97,7 +98,7 @@ class _Server(paramiko.ServerInterface):
     def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: tuple[str, int]) -> int:
         if not self._server.forwarding:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        threading.Thread(target=_forward, args=(self._server, chanid, destination), daemon=True).start()
+        threading.Thread(target=_forward, args=(self._connection, chanid, destination), daemon=True).start()
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
@@ -106,9 +107,9 @@ class _Server(paramiko.ServerInterface):
         return True
 
 
-def _forward(server: Sshd, chanid: int, destination: tuple[str, int]) -> None:
+def _forward(connection: paramiko.Transport, chanid: int, destination: tuple[str, int]) -> None:
     """Join a direct-tcpip channel with its destination; the channel is told of when it has been opened."""
-    channel = next(found for found in iter(server.connections[-1].accept, None) if found.get_id() == chanid)
+    channel = next(found for found in iter(connection.accept, None) if found.get_id() == chanid)
     with suppress(OSError, EOFError), channel, socket.create_connection(destination) as peer:
         back = threading.Thread(target=_copy, args=(peer.recv, channel.sendall), daemon=True)
         back.start()

@@ -80,6 +80,22 @@ def test_fleet_silent_host_has_an_outcome_at_its_deadline(hosts: dict[str, SshTa
     assert 0.9 < outcome.took_s < 30
 
 
+def test_fleet_behind_one_jump_host(tmp_path: Path) -> None:
+    """A fleet behind one jump host does not crowd there: no more connections are begun at a time than its sshd takes."""
+    with serving() as jump, ExitStack() as stack:
+        jump.forwarding = True
+        (tmp_path / "jump").write_text(jump.client_key.private, encoding="utf-8")
+        way, targets = target_of(jump, tmp_path / "jump"), {}
+        for number in range(12):
+            server = stack.enter_context(serving())
+            (tmp_path / str(number)).write_text(server.client_key.private, encoding="utf-8")
+            targets[f"host{number}"] = target_of(server, tmp_path / str(number), jump=way)
+
+        outcomes = by_name(survey_fleet(targets, take=told, to_target=targets.__getitem__))
+
+    assert [outcome.error for outcome in outcomes.values()] == [None] * 12
+
+
 def test_fleet_host_that_hangs_is_left_behind() -> None:
     """Where nothing that a host does can be ended from outside, its outcome comes at its deadline all the same."""
     never = threading.Event()
@@ -106,7 +122,7 @@ def test_fleet_hanging_hosts_give_their_places_up() -> None:
             never.wait(60)
         return told(transport)
 
-    outcomes = by_name(survey_fleet(["bad", "good"], take=take, bound=1, limit_s=5, to_target=SshTarget, opening=at_once))
+    outcomes = by_name(survey_fleet(["bad", "good"], take=take, bound=1, limit_s=2, to_target=SshTarget, opening=at_once))
     never.set()
 
     assert isinstance(outcomes["bad"].error, DeadlineError)

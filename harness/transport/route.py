@@ -30,7 +30,9 @@ _HANDSHAKES = 8
 """How many connections at a time we begin with one server: sshd drops some from its tenth on (MaxStartups 10:30:100), and a
 fleet behind one jump host would be a crowd there."""
 
-_turns: defaultdict[tuple[str, int], threading.Semaphore] = defaultdict(lambda: threading.Semaphore(_HANDSHAKES))
+_turns: defaultdict[tuple[str, int, SshTarget | None], threading.Semaphore] = defaultdict(
+    lambda: threading.Semaphore(_HANDSHAKES)
+)
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def _handshaken(
 @contextmanager
 def _turn(target: SshTarget, deadline: Deadline) -> Iterator[None]:
     """Wait until few enough connections are being made to a server."""
-    turn = _turns[target.address, target.port]
+    turn = _turns[target.address, target.port, target.jump]
     if not turn.acquire(timeout=deadline.left_s):
         raise deadline.error(f"{target.name} was still busy with other connections of ours")
     try:
@@ -121,9 +123,8 @@ def _dial(target: SshTarget, deadline: Deadline) -> socket.socket:
             if target.bind_address:
                 connection.bind((target.bind_address, 0))
             connection.connect(address)
-            connection.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-            )  # else a small packet waits 40 ms for the last one's ACK
+            # else a small packet waits for the acknowledgement of the last one, and the host takes 40 ms for that
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             connection.close()
             last = error
