@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from harness.bench.fleet import Outcome, survey_fleet
 from harness.core.capture import Capture, Item, Status
 from harness.core.deadline import Deadline
 from harness.core.errors import DeadlineError, HostLostError, UsageError
+from harness.transport.keys import make_key
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Transport
 from harness.transport.route import open_target
@@ -193,3 +197,28 @@ def test_fleet_whoever_stops_waits_for_nobody(hosts: dict[str, SshTarget]) -> No
     outcomes.close()  # type: ignore[attr-defined] # it is a generator
 
     assert time.monotonic() - began_s < 30
+
+
+def test_fleet_ctrl_c_ends_at_once_and_leaves_no_proxy(tmp_path: Path) -> None:
+    """Ctrl-C ends a process whose hosts all hang, and the proxy commands that it ran."""
+    (tmp_path / "key").write_text(make_key().private, encoding="utf-8")
+    script = f"""
+from pathlib import Path
+from harness.bench.fleet import survey_fleet
+from harness.transport.sshconfig import SshTarget
+proxy = SshTarget("rack", identity=Path("{tmp_path}/key"), host_key="{make_key().public.strip()}",
+                  proxy_command="sh -c 'echo $$ >{tmp_path}/new && mv {tmp_path}/new {tmp_path}/pid && exec sleep 60'")
+list(survey_fleet(["rack"], to_target=lambda _: proxy))
+"""
+    argv = [sys.executable, "-c", script]
+    with subprocess.Popen(argv, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE) as child:
+        limit = Deadline.after(60, "the start of the proxy")
+        while not (tmp_path / "pid").exists():
+            limit.check()
+        child.send_signal(signal.SIGINT)
+        complaint = child.communicate(timeout=30)[1]
+
+    assert b"KeyboardInterrupt" in complaint
+    gone, limit = Path("/proc", (tmp_path / "pid").read_text(encoding="utf-8").strip()), Deadline.after(30, "the proxy's end")
+    while gone.exists():
+        limit.check()

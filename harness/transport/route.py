@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -144,6 +145,7 @@ def _proxied(target: SshTarget) -> Iterator[socket.socket]:
         with theirs:
             argv, end = ["/bin/sh", "-c", f"exec {target.proxy_command}"], theirs.fileno()
             child = subprocess.Popen(argv, stdin=end, stdout=end, stderr=errors.fileno(), start_new_session=True)
+        _proxies.add(child.pid)
         try:
             yield ours
         except BenchError as error:
@@ -152,6 +154,18 @@ def _proxied(target: SshTarget) -> Iterator[socket.socket]:
         finally:
             ours.close()
             aside(lambda: _end(child))
+            _proxies.discard(child.pid)
+
+
+_proxies: set[int] = set()
+
+
+@atexit.register
+def _end_proxies() -> None:
+    """End the proxies of connections that nobody waits for any more; one that never reads would not see its input end."""
+    for group in tuple(_proxies):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGTERM)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
