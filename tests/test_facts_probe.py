@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -175,6 +176,154 @@ def test_probe_leaves_a_hung_read_behind(root: Path) -> None:
     assert capture.get("sections/usb").status is Status.READ
     assert capture.text("commands/dmesg") is not None
     assert read_facts(capture, {}).section_timed_out("pci")
+
+
+def test_probe_ends_beside_a_read_that_cannot_be_killed(root: Path) -> None:
+    """A process that not even kill -9 ends keeps neither the probe's reader waiting nor the other sections from it."""
+    hung = root / "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/revision"
+    os.mkfifo(hung)
+    script = PROBE_SCRIPT.replace('kill -9 "$section"', "true")
+    assert script != PROBE_SCRIPT
+    environment = {**os.environ, "THROUGHPASS_ROOT": str(root), "THROUGHPASS_TICK": "0.2"}
+
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-s"], input=script.encode(), env=environment, capture_output=True, timeout=60, check=True
+        )
+    finally:
+        os.close(os.open(hung, os.O_RDWR | os.O_NONBLOCK))  # the read ends now
+
+    capture = parse_probe(done.stdout)
+    assert capture.get("sections/pci").status is Status.TIMED_OUT
+    assert capture.get("sections/tools").status is Status.READ
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_probe_reads_what_the_rules_need(root: Path, shell: list[str]) -> None:
+    """Interrupts, links, slots, modules' origins and options, nodes and limits are brought, each in few words."""
+    device = root / "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0"
+    for name in ("24", "25"):
+        write(device, f"msi_irqs/{name}", "msix\n")
+    write(device, "max_link_speed", "5.0 GT/s PCIe\n")
+    write(device, "power/runtime_status", "suspended\n")
+    write(root, "sys/bus/pci/slots/3/address", "0000:01:00\n")
+    write(root, "sys/module/xhci_pci/initstate", "live\n")
+    write(root, "etc/modprobe.d/a.conf", "# vfio\noptions vfio-pci ids=1033:0194\nblacklist pcspkr\noptions kvm_intel nested=1\n")
+    write(root, "etc/modprobe.d/b.conf", "blacklist pcspkr\n")
+    write(root, "proc/self/limits", "Max locked memory         8388608              8388608              bytes     \n")
+    write(root, "proc/sys/kernel/random/boot_id", "a-b\n")
+    link(root, "sys/class/tty/ttyUSB0", device / "usb2/2-1")
+    write(root, "dev/vfio/vfio")
+    write(root, "dev/vfio/7")
+
+    capture = parse_probe(run_probe(root, shell))
+
+    folder = "sys/bus/pci/devices/0000:01:00.0"
+    assert capture.text(f"{folder}/msi_irqs") == "24 25"
+    assert [name for name in capture.items if name.startswith(f"{folder}/msi_irqs/")] == [f"{folder}/msi_irqs/24"]
+    assert capture.text(f"{folder}/max_link_speed") == "5.0 GT/s PCIe"
+    assert capture.text(f"{folder}/power/runtime_status") == "suspended"
+    assert capture.text("sys/bus/pci/slots/3/address") == "0000:01:00"
+    assert capture.text("sys/class/tty/ttyUSB0") == "/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/usb2/2-1"
+    assert capture.get("dev/vfio/7").status is Status.READ
+    assert capture.text("etc/modprobe.d/a.conf") == "options vfio-pci ids=1033:0194\noptions kvm_intel nested=1"
+    assert "etc/modprobe.d/b.conf" not in capture.items
+    facts = read_facts(capture, {})
+    assert (facts.kernel.memlock_kib, facts.kernel.boot_id, facts.xhci_module) == (8192, "a-b", "loaded")
+    assert (facts.vfio.claimed_ids, facts.vfio.node) == (("1033:0194",), "accessible")
+
+
+def path_of(folder: Path, **programs: str) -> str:
+    """Make a folder of programs, each a script, beside the few that every system has; return it as a PATH."""
+    folder.mkdir()
+    for name in ("cat", "date", "sed", "sh", "sleep", "tail", "xxd", "od"):
+        if (found := shutil.which(name)) and name not in programs:
+            (folder / name).symlink_to(found)
+    for name, text in programs.items():
+        if text:
+            write(folder, name, f"#!/bin/sh\n{text}\n").chmod(0o755)
+    return str(folder)
+
+
+def take_alone(path: str, section: str, **environment: str) -> Capture:
+    """Take one section of this machine with other programs."""
+    script = re.sub(r"^PATH=.*$", f"PATH={path}", PROBE_SCRIPT, flags=re.MULTILINE)
+    done = subprocess.run(
+        ["/bin/sh", "-s", section],
+        input=script.encode(),
+        env={"PATH": path, **environment},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    return parse_probe(done.stdout)
+
+
+JOURNAL = "printf '[    0.0] board kernel: Linux version 6.1\\n'"
+
+
+@pytest.mark.parametrize(
+    ("programs", "status", "text"),
+    [
+        pytest.param({"dmesg": "echo ring"}, Status.READ, "ring", id="dmesg"),
+        pytest.param({"dmesg": "echo ring", "journalctl": JOURNAL}, Status.READ, "ring", id="both"),
+        pytest.param({"dmesg": "exit 1"}, Status.DENIED, None, id="denied"),
+        pytest.param(
+            {"dmesg": "exit 1", "journalctl": JOURNAL}, Status.READ, "[    0.0] board kernel: Linux version 6.1", id="journal"
+        ),
+        pytest.param({"dmesg": "exit 1", "journalctl": "echo '-- No entries --'"}, Status.DENIED, None, id="closed-journal"),
+        pytest.param(
+            {"dmesg": "true", "journalctl": JOURNAL}, Status.READ, "[    0.0] board kernel: Linux version 6.1", id="cleared"
+        ),
+        pytest.param({}, Status.ABSENT, None, id="neither"),
+    ],
+)
+def test_probe_finds_a_log(tmp_path: Path, programs: dict[str, str], status: Status, text: str | None) -> None:
+    """The log comes from dmesg, or where that is closed, missing or cleared from the journal, if this is open."""
+    capture = take_alone(path_of(tmp_path / "bin", **programs), "log")
+
+    assert (capture.get("commands/dmesg").status, capture.text("commands/dmesg")) == (status, text)
+
+
+def test_probe_bounds_the_log(tmp_path: Path) -> None:
+    """Of a log that never seems to end, the last 8 MiB come."""
+    programs = {
+        "dmesg": f"{shutil.which('dd')} if=/dev/zero bs=1M count=9 2>/dev/null | {shutil.which('tr')} '\\0' x; echo; echo end"
+    }
+
+    capture = take_alone(path_of(tmp_path / "bin", **programs), "log")
+
+    assert len(capture.get("commands/dmesg").data) == 8 << 20
+    assert capture.get("commands/dmesg").data.endswith(b"x\nend")
+
+
+@pytest.mark.parametrize(("gone", "status"), [((), Status.READ), (("od",), Status.READ), (("od", "xxd"), Status.TIMED_OUT)])
+def test_probe_reads_tables_without_od(root: Path, tmp_path: Path, gone: tuple[str, ...], status: Status) -> None:
+    """Where od is missing another program tells the bytes; without any they are unknown, not absent."""
+    if shutil.which("xxd") is None:
+        pytest.skip("xxd is not installed")
+    path = path_of(tmp_path / "bin", **dict.fromkeys(gone, ""))
+
+    item = take_alone(path, "acpi", THROUGHPASS_ROOT=str(root)).get("sys/firmware/acpi/tables/DMAR")
+
+    assert item.status is status
+    assert item.data == (bytes(range(256)) if status is Status.READ else b"")
+
+
+def test_probe_says_what_it_asked_for() -> None:
+    """A whole probe asks for everything; of single sections, only what they ask for can be absent."""
+    whole = parse_probe(b"@tp read 6 sections\n" + b"kernel" + b"\n@tp read 0 sections/kernel\n\n@tp read 0 end\n\n")
+
+    assert whole.asked("proc/cmdline")
+    assert not whole.asked("sys/bus/pci/devices")
+    assert parse_probe(f"@tp read {len(' '.join(SECTIONS))} sections\n{' '.join(SECTIONS)}\n".encode()).scope is None
+
+
+def test_probe_names_that_no_tree_can_hold_are_left_out() -> None:
+    """A host that prints names which lead out of a tree brings nothing with them."""
+    capture = parse_probe(b"@tp read 1 ../../etc/x\n1\n@tp read 1 /abs\n1\n@tp read 1 a//b\n1\n@tp read 1 proc/x\n1\n")
+
+    assert set(capture.items) == {"proc/x"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root is denied nothing")
