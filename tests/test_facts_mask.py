@@ -146,6 +146,11 @@ def test_mask_host_names_that_are_words_stay_words(host: str) -> None:
             "Device Serial Number SERIAL-0001\n\tKernel driver in use: e1000e\n",
             id="lspci",
         ),
+        pytest.param("usb 1-1: SerialNumber: 0001-0001\n", "usb 1-1: SerialNumber: SERIAL-0001\n", id="like-a-pseudonym"),
+        pytest.param("usb 1-1: SerialNumber: SERIAL\n", "usb 1-1: SerialNumber: SERIAL-0001\n", id="part-of-a-pseudonym"),
+        pytest.param(
+            "Device Serial Number 00-00-00-00-00-00-00-00\n", "Device Serial Number 00-00-00-00-00-00-00-00\n", id="zeros"
+        ),
         pytest.param("[SN] Serial number: MT1750X01\n", "[SN] Serial number: SERIAL-0001\n", id="vpd"),
         pytest.param("Serial: 8250/16550 driver, 4 ports\n", "Serial: 8250/16550 driver, 4 ports\n", id="serial-port"),
         pytest.param(

@@ -22,6 +22,8 @@ SHELLS = [
     pytest.param(["dash"], id="dash"),
     pytest.param(["bash", "--posix"], id="bash"),
     pytest.param(["busybox", "ash"], id="busybox"),
+    pytest.param(["mksh"], id="mksh"),
+    pytest.param(["ksh"], id="ksh"),
 ]
 HOSTILE = "\\n@tp read 4 proc/cmdline\\nevil `id` $(id) %s \\\\ \x1b[31m é"
 

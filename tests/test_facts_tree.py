@@ -21,6 +21,7 @@ from harness.core.errors import ThroughpassError, UsageError
 from harness.facts import tree, unpack
 from harness.facts.archive import pack, write_archive
 from harness.facts.host import read_facts
+from harness.facts.layout import COMMANDS, LISTINGS
 from harness.facts.manifest import MANIFEST
 from harness.facts.probe import SECTIONS
 from harness.facts.tree import read_capture, read_folder
@@ -448,3 +449,14 @@ def test_tree_of_the_seed_is_unknown_where_it_is_silent() -> None:
 def test_sections_are_those_of_the_probe() -> None:
     """What each section asks for is told for every section of the probe, and for no other."""
     assert tuple(SECTION_PATHS) == SECTIONS
+
+
+def test_docs_of_captures_are_whole() -> None:
+    """docs/captures.md names every command, every folder that lists things, and the bounds."""
+    text = (Path(__file__).parents[1] / "docs/captures.md").read_text("utf-8")
+
+    missing = [name for name in (*(f"commands/{command}" for command in COMMANDS), *LISTINGS, MANIFEST, SELF) if name not in text]
+
+    assert missing == []
+    assert f"{unpack.MAX_MEMBER_BYTES >> 20} MiB a file, {tree.MAX_KEPT_BYTES >> 20} MiB of what" in text
+    assert f"{unpack.MAX_MEMBERS:,} members, {unpack.MAX_UNPACKED_BYTES >> 30} GiB unpacked" in text

@@ -33,7 +33,9 @@ _SERIAL_IN_TEXT = (
         re.MULTILINE,
     ),
 )
-_NO_SERIAL = re.compile(r"^(?:0+|SERIAL-\d{4,}|[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|[\w-]+hcd\b.*|0{8}-(?:0{4}-){3}0{12})$")
+_NO_SERIAL = re.compile(
+    r"^(?:[0-]+|SERIAL-\d{4,}|[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|[\w-]+hcd\b.*|0{8}-(?:0{4}-){3}0{12})$"
+)
 _ROOT_HUB = re.compile(r"(?:^|/)usb\d+/serial$")  # the host controller's own name
 _MAC = re.compile(
     r"(?<![0-9A-Za-z])(?<!(?<![0-9A-Za-z])[0-9a-fA-F]{2}[:-])[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}"
@@ -52,7 +54,7 @@ _MONOTONIC = re.compile(r"^\[ {0,9}\d{1,12}\.\d{1,9}\] (\S{1,64}) kernel:", re.M
 _HOST_SET = re.compile(r"\b[Hh]ostname set to <([^>\n]{1,255})>|\bsystemd\.hostname=([^\s\"]{1,255})")
 _UNAME = re.compile(r"\ALinux (\S+) ")
 _DISTRIBUTIONS = {"debian", "fedora", "ubuntu", "archlinux", "centos", "gentoo", "nixos", "proxmox"}
-_COMMON = _DISTRIBUTIONS | {"localhost", "linux", "kernel", "server", "board", "intel", "none"}
+_COMMON = _DISTRIBUTIONS | {"localhost", "linux", "kernel", "server", "board", "intel", "none", "serial"}
 _WIDELY = re.compile(r"^(?:commands/.*|proc/(?:cmdline|swaps|self/mountinfo)|.*/dm/name)$")
 _MOST_WORDS = 500
 _SHORTEST = 5
@@ -92,9 +94,9 @@ def mask(capture: Capture) -> Capture:
     hosts_everywhere = _host_replacer({host for host in hosts if _is_telling(host.lower(), known)})
 
     def masked(name: str, text: str) -> str:
-        text = _mask_places(name, text, names, hosts)
-        text = _mask_macs(text, names)
-        return hosts_everywhere(everywhere(text)) if _WIDELY.match(name) else text
+        # First everywhere: what stands in a place may be a part of a pseudonym.
+        text = hosts_everywhere(everywhere(text)) if _WIDELY.match(name) else text
+        return _mask_macs(_mask_places(name, text, names, hosts), names)
 
     items = {}
     for name, item in sorted(capture.items.items()):
