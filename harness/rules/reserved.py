@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.core.finding import Evidence, Severity
+from harness.facts.dmar import rmrr_of, rmrr_unresolved
 from harness.facts.host import GROUPS, HostFacts
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_removal
@@ -93,14 +94,25 @@ def _judge_texts(facts: HostFacts, controller: PciDevice) -> Opinion:
         mapped = _about(facts, _MAPPED, controller) or (Evidence("dmesg", f"identity map of {text}"),)
         message = "firmware keeps memory mapped for the controller; Linux ignores that for USB controllers"
         return Opinion(Severity.CONDITION, message, mapped)
-    dmar = facts.acpi.dmar
-    if dmar.table.status == "present" and dmar.table.checksum_valid and not dmar.rmrr:
-        return Opinion(Severity.PASS, "the firmware reserves no memory for any device", (Evidence(f"{_TABLE}/DMAR", "no RMRR"),))
+    if own := rmrr_of(facts.acpi.dmar, controller.address, facts.pci):
+        text = ", ".join(f"{item.first:#x}-{item.last:#x}" for item in own)
+        message = "the firmware's table reserves memory for the controller; Linux ignores that for USB controllers"
+        return Opinion(Severity.CONDITION, message, (Evidence(f"{_TABLE}/DMAR", f"RMRR of {controller.address}: {text}"),))
+    if _table_is_silent(facts):
+        evidence = (Evidence(f"{_TABLE}/DMAR", f"{len(facts.acpi.dmar.rmrr)} RMRR, none of {controller.address}"),)
+        return Opinion(Severity.PASS, "the firmware's table reserves no memory for the controller", evidence)
     if none := facts.log.find(_NONE):
         return Opinion(Severity.PASS, "the firmware reserves no memory for any device", none)
     evidence = (Evidence(f"{GROUPS}/*/reserved_regions", "(not read)"),)
     message = "the host does not show what is reserved for the controller's group"
     return Opinion(Severity.UNKNOWN, message, evidence, "read /sys/kernel/iommu_groups/*/reserved_regions into the capture")
+
+
+def _table_is_silent(facts: HostFacts) -> bool:
+    """Return whether a table that is whole ties all of its reserved memory to devices that are known."""
+    dmar = facts.acpi.dmar
+    whole = dmar.table.status == "present" and dmar.table.checksum_valid and not dmar.problems
+    return whole and not rmrr_unresolved(dmar, facts.pci)
 
 
 def _about(facts: HostFacts, pattern: re.Pattern[str], controller: PciDevice) -> tuple[Evidence, ...]:

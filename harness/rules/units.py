@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 
 from harness.core.finding import Evidence, Severity
-from harness.facts.dmar import Rmrr
 from harness.facts.faults import Fault
 from harness.facts.host import HostFacts
-from harness.facts.ivrs import Ivmd
 from harness.facts.pci import PciDevice
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule, no_sign
 
@@ -36,8 +34,8 @@ _SHOWN = 5
     source="QubesOS/qubes-issues#10931, slimbootloader/slimbootloader#786",
 )
 def sound_entries(facts: HostFacts, _: Target) -> Opinion:
-    """Look for the kernel's complaints, and for tables that describe no unit."""
-    found = (*_empty_tables(facts), *facts.log.find(_BLAMED))
+    """Look for the kernel's complaints, and for what is wrong in the tables themselves."""
+    found = (*_damaged_tables(facts), *facts.log.find(_BLAMED))
     if not found:
         return no_sign(facts, "faults of the firmware's in the IOMMU's table")
     severity = Severity.INFORMATION if facts.iommu.dma_remapping == "yes" else Severity.CONDITION
@@ -115,15 +113,11 @@ def _quote(found: list[Fault] | tuple[Fault, ...]) -> tuple[Evidence, ...]:
     return tuple(Evidence("dmesg", fault.line or f"{fault.unit}: {fault.device}") for fault in found[:_SHOWN])
 
 
-def _empty_tables(facts: HostFacts) -> tuple[Evidence, ...]:
-    """Return the tables that are whole and describe no unit, and reserved memory that ends before it begins."""
-    dmar, ivrs = facts.acpi.dmar, facts.acpi.ivrs
-    reserved: dict[str, tuple[Rmrr | Ivmd, ...]] = {"DMAR": dmar.rmrr, "IVRS": ivrs.ivmd}
+def _damaged_tables(facts: HostFacts) -> tuple[Evidence, ...]:
+    """Return what is damaged or makes no sense in the tables, and tables that describe no unit."""
     said = []
-    for name, table in (("DMAR", dmar), ("IVRS", ivrs)):
+    for name, table in (("DMAR", facts.acpi.dmar), ("IVRS", facts.acpi.ivrs)):
         if table.table.status == "present" and table.table.checksum_valid and not table.units:
             said.append((name, "describes no unit"))
-        said += [
-            (name, f"reserves memory from {item.first:#x} to {item.last:#x}") for item in reserved[name] if item.last < item.first
-        ]
+        said += [(name, problem) for problem in table.problems]
     return tuple(Evidence(f"/sys/firmware/acpi/tables/{name}", text) for name, text in said)
