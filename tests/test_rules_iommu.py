@@ -138,6 +138,14 @@ def test_acp001_table(files: Files, severity: Severity) -> None:
     assert find("ACP001", files).severity is severity
 
 
+def test_acp002_reads_the_table() -> None:
+    """A table with a structure that does not fit into it is told by the table itself, also where remapping works."""
+    finding = find("ACP002", INTEL_BOARD, {"sys/firmware/acpi/tables/DMAR": dmar(structures=b"\1\0\x40\0rest")})
+
+    assert finding.severity is Severity.INFORMATION
+    assert finding.evidence[0].source == "/sys/firmware/acpi/tables/DMAR"
+
+
 @pytest.mark.parametrize(
     ("layers", "severity"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -22,7 +23,7 @@ from harness.facts.pci import PciDevice
 from harness.facts.usb import UsbBus
 from harness.rules.registry import RULES, judge
 from harness.rules.rule import Target
-from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, group, make_capture, without
+from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, dmar, group, make_capture, without
 
 ADDRESS = "0000:05:00.0"
 CONTROLLER = PciDevice(ADDRESS, "1033:0194", class_code=XHCI_CLASS, source="commands/lspci")
@@ -132,6 +133,24 @@ def test_res001_regions_that_were_not_read() -> None:
         device = facts.find_pci(CARD["intel"])
         assert device is not None
         assert find("RES001", facts, device).severity is severity
+
+
+def rmrr(bus: int, device: int) -> bytes:
+    """Return the table's structure that reserves memory for one function."""
+    scope = struct.pack("<BBHBBBB", 1, 8, 0, 0, bus, device, 0)
+    return struct.pack("<HHHHQQ", 1, 24 + len(scope), 0, 0, 0x6C000000, 0x6C7FFFFF) + scope
+
+
+@pytest.mark.parametrize(("bus", "severity"), [(1, Severity.CONDITION), (0, Severity.PASS)])
+def test_res001_by_the_table(bus: int, severity: Severity) -> None:
+    """Memory that the table ties to the controller weakens it, to another function does not."""
+    files = without(INTEL_BOARD, "sys/kernel/iommu_groups/2/reserved")
+    table = {"sys/firmware/acpi/tables/DMAR": dmar(structures=rmrr(bus, 0))}
+    facts = read_facts(make_capture(files, table), {})
+    device = facts.find_pci(CARD["intel"])
+    assert device is not None
+
+    assert find("RES001", facts, device).severity is severity
 
 
 @pytest.mark.parametrize(
