@@ -11,7 +11,7 @@ from harness.core.finding import Finding, Severity
 from harness.facts.host import HostFacts, read_facts
 from harness.rules.registry import RULES, judge, judge_all
 from harness.rules.rule import Target, find_target
-from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, WHOLE_LOGS, Files, make_capture, usb_stick
+from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, WHOLE_LOGS, Files, make_capture, usb_stick, without
 
 QUIET = {Severity.PASS, Severity.INFORMATION}
 
@@ -136,3 +136,26 @@ def test_rules_lockdown_is_information() -> None:
     finding = judge("LCK001", facts, Target())
 
     assert (finding.severity, finding.message) == (Severity.INFORMATION, "the kernel is locked down (integrity)")
+
+
+def test_hst001_names_what_is_missing() -> None:
+    """A capture that holds a part of a host says which parts are missing."""
+    files: Files = without(AMD_BOARD, "proc/self", "proc/cpuinfo")
+    finding = judge("HST001", read_facts(make_capture(files), {}), Target())
+
+    assert finding.severity is Severity.INFORMATION
+    assert finding.evidence[0].text == "not in it: the processor, /proc/self/mountinfo"
+
+
+def test_kvm_that_was_not_asked_for_is_unknown() -> None:
+    """A capture without device nodes tells nothing of KVM and VFIO's node; a probe that found none does."""
+    bare = read_facts(Capture(make_capture(without(INTEL_BOARD, "dev/")).items, scope=()), {})
+    asked = read_facts(make_capture(without(INTEL_BOARD, "dev/"), {"sections/devices": ""}), {})
+    late = read_facts(make_capture(without(INTEL_BOARD, "dev/"), {"sections/devices": Status.TIMED_OUT}), {})
+
+    assert [judge("KVM001", facts, Target()).severity for facts in (bare, asked, late)] == [
+        Severity.UNKNOWN,
+        Severity.CONDITION,
+        Severity.UNKNOWN,
+    ]
+    assert [facts.vfio.node for facts in (bare, asked, late)] == ["unknown", "absent", "unknown"]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from harness.core.capture import Capture, Status
 from harness.core.finding import Evidence, Finding, Severity
 from harness.core.pci import XHCI_CLASS
 from harness.facts.cpu import Cpu
@@ -23,10 +22,10 @@ from harness.facts.pci import PciDevice
 from harness.facts.usb import UsbBus
 from harness.rules.registry import RULES, judge
 from harness.rules.rule import Target
-from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, dmar, group, make_capture, without
+from tests.captures import CARD, INTEL_BOARD, dmar, group, make_capture, without
 
 ADDRESS = "0000:05:00.0"
-CONTROLLER = PciDevice(ADDRESS, "1033:0194", class_code=XHCI_CLASS, source="commands/lspci")
+CONTROLLER = PciDevice(ADDRESS, "1033:0194", class_code=XHCI_CLASS, source="commands/lspci", driver_known=False)
 REFUSAL = Severity.REFUSAL
 BRIDGE = PciDevice("0000:00:1c.7", "8086:3b50", class_code=0x060400, source="commands/lspci")
 NIC = PciDevice("0000:05:00.1", "8086:10d3", class_code=0x020000, source="commands/lspci")
@@ -226,12 +225,25 @@ def test_irq001_platform_without_remapping() -> None:
         (replace(CONTROLLER, driver="xhci_hcd"), Severity.PASS),
         (replace(CONTROLLER, driver="vfio-pci"), Severity.REFUSAL),
         (CONTROLLER, Severity.UNKNOWN),
+        (replace(CONTROLLER, driver_known=True), Severity.REFUSAL),
     ],
-    ids=["named", "taken", "not-told"],
+    ids=["named", "taken", "not-told", "told-none"],
 )
 def test_pci002_by_lspci(device: PciDevice, severity: Severity) -> None:
     """A listing without -k names no driver, which is not to have none."""
     assert find("PCI002", told(), device).severity is severity
+
+
+def test_rst001_by_lspci() -> None:
+    """A function level reset that the capabilities show is one, unless it is known to hang; its absence leaves other ways."""
+    broken = replace(CONTROLLER, flr=True, id="1022:149c")
+
+    for device, severity in (
+        (replace(CONTROLLER, flr=True), Severity.PASS),
+        (broken, Severity.UNKNOWN),
+        (CONTROLLER, Severity.UNKNOWN),
+    ):
+        assert find("RST001", told(), device).severity is severity
 
 
 @pytest.mark.parametrize(
@@ -369,26 +381,3 @@ def test_rules_quote_the_evidence_of_facts() -> None:
 
     assert evidence[0] in find("IOM001", facts).evidence
     assert evidence[0] in find("IRQ001", facts).evidence
-
-
-def test_hst001_names_what_is_missing() -> None:
-    """A capture that holds a part of a host says which parts are missing."""
-    files: Files = without(AMD_BOARD, "proc/self", "proc/cpuinfo")
-    finding = judge("HST001", read_facts(make_capture(files), {}), Target())
-
-    assert finding.severity is Severity.INFORMATION
-    assert finding.evidence[0].text == "not in it: the processor, /proc/self/mountinfo"
-
-
-def test_kvm_that_was_not_asked_for_is_unknown() -> None:
-    """A capture without device nodes tells nothing of KVM and VFIO's node; a probe that found none does."""
-    bare = read_facts(Capture(make_capture(without(INTEL_BOARD, "dev/")).items, scope=()), {})
-    asked = read_facts(make_capture(without(INTEL_BOARD, "dev/"), {"sections/devices": ""}), {})
-    late = read_facts(make_capture(without(INTEL_BOARD, "dev/"), {"sections/devices": Status.TIMED_OUT}), {})
-
-    assert [judge("KVM001", facts, Target()).severity for facts in (bare, asked, late)] == [
-        Severity.UNKNOWN,
-        Severity.CONDITION,
-        Severity.UNKNOWN,
-    ]
-    assert [facts.vfio.node for facts in (bare, asked, late)] == ["unknown", "absent", "unknown"]

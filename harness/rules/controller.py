@@ -9,6 +9,7 @@ from harness.facts.pci import PciDevice
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
 _PCI = "/sys/bus/pci/devices"
+_FLR_BROKEN = {"1022:148c", "1022:149c"}  # they announce it and hang: Linux has a quirk for them since 5.8
 
 
 @host_rule(
@@ -53,8 +54,7 @@ def reset_method(_facts: HostFacts, _target: Target, controller: PciDevice) -> O
         evidence = (Evidence(source, "does not exist"), Evidence(f"{_PCI}/{controller.address}/reset", "exists"))
         return Opinion(Severity.PASS, "the controller can be reset; this kernel does not tell by which method", evidence)
     if controller.source != "sysfs":
-        silence = (Evidence(controller.source.removeprefix("commands/"), "tells no reset method"),)
-        return Opinion(Severity.UNKNOWN, "how the controller can be reset is shown by sysfs alone", silence)
+        return _told_reset(controller)
     text = "does not exist" if controller.reset_methods is None else "(empty)"
     message = "the controller has no reset method: the next owner finds it as the last one left it"
     return Opinion(Severity.CONDITION, message, (Evidence(source, text),))
@@ -63,6 +63,15 @@ def reset_method(_facts: HostFacts, _target: Target, controller: PciDevice) -> O
 def describe(device: PciDevice) -> str:
     """Return a device in words: ``0000:01:00.0 NEC Corporation uPD720200 [1033:0194]``."""
     return " ".join(filter(None, (device.address, device.name, f"[{device.id}]" if device.id else "")))
+
+
+def _told_reset(controller: PciDevice) -> Opinion:
+    """Judge by the capabilities that lspci shows: they tell of the function's own reset, not of power and of the bus."""
+    source = controller.source.removeprefix("commands/")
+    if controller.flr and controller.id not in _FLR_BROKEN:
+        return Opinion(Severity.PASS, "the controller can be reset by: flr", (Evidence(source, "FLReset+"),))
+    evidence = (Evidence(source, "tells of no reset that works"),)
+    return Opinion(Severity.UNKNOWN, "how else the controller can be reset is shown by sysfs alone", evidence)
 
 
 def _evidence(device: PciDevice) -> Evidence:

@@ -66,7 +66,7 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
 )
 def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:
     """Tell the driver in sysfs; one that is already the passing driver was left behind by somebody."""
-    if controller.source != "sysfs":
+    if controller.source != "sysfs" or not controller.driver_known:
         return _told_driver(controller)
     source = f"/sys/bus/pci/devices/{controller.address}"
     evidence: tuple[Evidence, ...] = (
@@ -107,8 +107,10 @@ def claimed_by_id(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion
 def _told_driver(controller: PciDevice) -> Opinion:
     """Judge by what a command printed: a driver that it does not name may be there all the same."""
     source = controller.source.removeprefix("commands/")
-    if controller.driver is None:
+    if controller.driver is None and not controller.driver_known:
         return Opinion(Severity.UNKNOWN, "the controller's driver is not told", (Evidence(source, "names no driver"),))
+    if controller.driver is None:
+        return Opinion(Severity.REFUSAL, "the controller has no driver: load xhci_pci", (Evidence(source, "no driver in use"),))
     return _judge_driver(controller.driver, (Evidence(source, f"Kernel driver in use: {controller.driver}"),))
 
 
