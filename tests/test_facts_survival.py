@@ -28,8 +28,7 @@ Nov 22 17:21:00 host kernel: [   10.0] AMD-Vi: Event logged [IO_PAGE_FAULT devic
 """
 OURS = {
     "commands/dmesg": LOG,
-    "commands/iommu-groups": "1 0000:00:01.0\n/sys/kernel/iommu_groups/2/devices/0000:00:14.0\n"
-    "IOMMU Group 3:\n\t00:1f.0 Bridge\n",
+    "commands/iommu-groups": "1 0000:00:01.0\n/sys/kernel/iommu_groups/2/devices/0000:00:14.0\nIOMMU Group 3:\n\t00:1f.0 x\n",
     "proc/cpuinfo": "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vmx\nbogomips : 1\n",
     "proc/interrupts": "      CPU0\n  4:   9  IR-IO-APIC   4-edge  ttyS0\n 24:   1  IR-PCI-MSIX-0000:01:00.0  0-edge  xhci_hcd\n",
 }

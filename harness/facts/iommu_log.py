@@ -22,7 +22,7 @@ _MAKERS = (
     (
         "intel",
         re.compile(
-            r"^(?:ACPI: DMAR (?:0x)?[0-9A-Fa-f]{6,16} |DMAR(?:-IR)?: ?(?!IOMMU feature)|dmar: |Intel-IOMMU: |INTR-REMAP: ?"
+            r"^(?:ACPI: DMAR (?:0x)?[0-9A-Fa-f]{6,16} |DMAR(?:-IR)?: ?|dmar: |Intel-IOMMU: |INTR-REMAP: ?"
             r"|IOMMU: Setting |IOAPIC id \d+ under DRHD|\S+ \S+: DMAR: (?!Disabling IOMMU|Skip IOMMU|Forcing write-buffer))"
         ),
     ),

@@ -39,8 +39,10 @@ class KernelLog(msgspec.Struct, frozen=True):
     ``started``: it goes on until user space, so that the IOMMU had its say.
 
     ``lines`` are those that speak of the IOMMU, of interrupts, virtualization, VFIO, xHCI, resets and lockdown: at most 400,
-    without timestamps. ``release`` and ``command_line`` (None: not shown) are the kernel's; ``hypervisor`` is the one that it
-    detected, in its words; ``lockdown`` is why it is locked down (``EFI Secure Boot mode``). ``architecture`` is ``x86``,
+    without timestamps, and without those that only put a device into a group.
+
+    ``release`` and ``command_line`` (None: not shown) are the kernel's; ``hypervisor`` is the one that it detected, in its words;
+    ``lockdown`` is why it is locked down (``EFI Secure Boot mode``). ``architecture`` is ``x86``,
     ``arm``, ``other`` or empty. ``crash_kernel``: this is the small kernel that kexec starts after a panic, not the host at work.
     """
 
