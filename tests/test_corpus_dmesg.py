@@ -15,6 +15,7 @@ from tests.corpus import Piece, pieces, score
 
 Record = Callable[[str, object], None]
 
+LARGE = 200_000
 VENDORS = {"arm-smmu": "arm", "ppc-tce": "other"}
 DOMAINS = {"-": "unknown"}
 GROUPS = {  # the index counts lines that match, we count devices in groups
@@ -101,3 +102,18 @@ def test_corpus_dmesg_evidence(record_property: Record) -> None:
             judged.append((piece.name, (bool(iommu.dma_evidence), decoy), (True, False)))
 
     score(record_property, "dmesg evidence", judged)
+
+
+def test_corpus_dmesg_cut(record_property: Record) -> None:
+    """A log that is cut off, at its end or at its begin, never turns an answer round: it can only know less."""
+    judged = []
+    for piece in pieces("dmesg"):
+        data, whole = piece.read(), read(piece).iommu
+        for share in (0.05, 0.1, 0.3, 0.6) if len(data) < LARGE else ():
+            at = int(share * len(data))
+            for cut in (data[:at], data[at:]):
+                iommu = read_facts(Capture({LOG: Item(Status.READ, cut)}), {}).iommu
+                pairs = ((iommu.dma_remapping, whole.dma_remapping), (iommu.interrupt_remapping, whole.interrupt_remapping))
+                judged.append((f"{piece.name} {share}", [found for found, truth in pairs if found not in {truth, "unknown"}], []))
+
+    score(record_property, "dmesg cut", judged)

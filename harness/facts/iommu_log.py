@@ -67,9 +67,11 @@ _INTERRUPTS_FAIL = re.compile(
     re.IGNORECASE,
 )
 _UNIT = re.compile(r"^(?:DMAR|dmar): (?:IOMMU \d+|dmar\d+): reg_base_addr \S+ ver \S+ cap \S+ ecap ([0-9a-f]{1,16})\b")
+_UNIT_BASE = re.compile(r"^(?:DMAR|dmar): ?DRHD base")
 _TABLE_WALK = re.compile(r"^(?:DMAR|dmar): ?Host address width")
 _ECAP_INTERRUPTS = 1 << 3
 _ACPI_TABLE = re.compile(r"^ACPI: ([A-Z0-9]{4}) (?:0x)?[0-9A-Fa-f]{6,16} ")
+_BEHIND_TABLES = re.compile(r"^(?:Zone ranges:|Built \d+ zonelists|Kernel command line: |Memory: )")
 _DESCRIBING = {"DMAR", "IVRS", "VIOT", "IORT"}
 _DEFAULT_DOMAIN = re.compile(r"^iommu: Default domain type: (Translated|Passthrough)")
 _ALL_PASS = re.compile(
@@ -90,8 +92,9 @@ _JOINS_GROUP = re.compile(r"(?:Adding to iommu|Adding device \S+ to) group \d")
 _LPC_LAST = 0xFFFFFF  # the first 16 MiB, mapped for a floppy behind the LPC bridge: Linux's own doing, no firmware's claim
 
 
-# One of these is in every line that this module reads. ACPI's list of tables is told from its end by the last line of a log.
+# One of these is in every line that this module reads.
 _WORDS = (
+    *("Zone ranges:", "Built ", "Kernel command line", "Memory: ", "Directed I/O"),
     *("DMAR", "dmar", "IOMMU", "iommu", "AMD-Vi", "smmu", "SMMU", "emapping", "remap", "ACPI: ", "DRHD", "RMRR"),
     *("Event logged", "INTR-REMAP", "Request device", "callbacks suppressed", " group "),
 )
@@ -107,10 +110,10 @@ class Proof(NamedTuple):
 
 def select_lines(lines: tuple[str, ...]) -> tuple[str, ...]:
     """Return the lines of a boot that the functions here, of faults and of groups look at: few of many, and not without end."""
-    chosen = tuple(lines[at] for at in find_lines(lines[:-1], _WORDS))
+    chosen = tuple(lines[at] for at in find_lines(lines, _WORDS))
     if len(chosen) > _LINES_AT_MOST:
-        chosen = chosen[: _LINES_AT_MOST // 2] + chosen[-_LINES_AT_MOST // 2 :]
-    return (*chosen, *lines[-1:])
+        return chosen[: _LINES_AT_MOST // 2] + chosen[-_LINES_AT_MOST // 2 :]
+    return chosen
 
 
 def parse_vendor(log: KernelLog, lines: Iterable[str]) -> str:
@@ -195,11 +198,8 @@ def _shows_all(log: KernelLog, lines: tuple[str, ...]) -> bool:
         return False
     if log.started:
         return True
-    tables = [(at, match[1]) for at, line in enumerate(lines) if (match := _ACPI_TABLE.match(line))]
-    listed = {name for _, name in tables}
-    # The list has an end if the log goes on behind it with other things.
-    ended = bool(tables) and any(not line.startswith("ACPI: ") for line in lines[tables[-1][0] + 1 :])
-    return ended and "FACP" in listed and not listed & _DESCRIBING
+    listed = {match[1] for line in lines if (match := _ACPI_TABLE.match(line))}
+    return "FACP" in listed and not listed & _DESCRIBING and any(_BEHIND_TABLES.match(line) for line in lines)
 
 
 def _hypervisor_owns(log: KernelLog) -> bool:
@@ -209,9 +209,11 @@ def _hypervisor_owns(log: KernelLog) -> bool:
 
 def _units_without_interrupts(lines: tuple[str, ...]) -> tuple[Evidence, ...]:
     """Return the units if none can remap interrupts; empty if one can, or if not all of them are shown."""
-    if not _select(_TABLE_WALK, lines):
-        return ()
     units = [(line, int(match[1], 16)) for line in lines if (match := _UNIT.match(line))]
+    # The table's walk begins with the width and comes to reserved memory and the like behind the last unit.
+    last = max((at for at, line in enumerate(lines) if _UNIT.match(line) or _UNIT_BASE.match(line)), default=-1)
+    if not _select(_TABLE_WALK, lines) or not lines[last + 1 :]:
+        return ()
     if any(ecap & _ECAP_INTERRUPTS for _, ecap in units):
         return ()
     return tuple(Evidence(_SOURCE, line) for line, _ in units)

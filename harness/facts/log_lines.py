@@ -40,12 +40,11 @@ _ELISION = re.compile(r"^\W*(?:\.{3,}|…|snip\w*|cut|skip\w*|trimmed|omitted|tr
 _LOSS = re.compile(r"messages dropped|buffer overrun, some messages lost|[Mm]issed \d+ kernel messages")
 _REBOOT = re.compile(r"^-- (?:Reboot|Boot [0-9a-f]{32}) --")
 _START = re.compile(r"^Linux version \d+\.\d")
-# The turn of drivers for disks, USB and input, and of user space: what an IOMMU has to say was said before, for Linux links its
-# drivers first (x86: rootfs_initcall, with the line about bounce buffers behind it). A panic ends a boot that came so far.
+# User space's turn: what an IOMMU has to say was said before. On x86 it speaks before the line about bounce buffers (2.6.38);
+# an SMMU may come as late as the input devices. A panic ends a boot that came so far.
 _STARTED = re.compile(
     r"^(?:Freeing unused |Freeing init memory|Run \S+ as init process|Write protecting the kernel|Kernel panic - not syncing"
-    r"|systemd\[1\]: |PCI-DMA: Using software bounce buffering|usb usb\d|usb \d+-\d|xhci_hcd \S+: xHCI Host"
-    r"|scsi host\d|ata\d+: |input: |EXT4-fs |XFS |BTRFS)"
+    r"|systemd\[1\]: |PCI-DMA: Using software bounce buffering)"
 )
 _STAMPS_AT_MOST = 5
 _STAMPED_SHARE = 0.3  # of a log in mail every second line may be the rest of one
