@@ -106,7 +106,7 @@ def test_corpus_dmesg_evidence(record_property: Record) -> None:
 
 def test_corpus_dmesg_cut(record_property: Record) -> None:
     """A log that is cut off, at its end or at its begin, never turns an answer round: it can only know less."""
-    judged = []
+    judged: list[tuple[str, object, object]] = []
     for piece in pieces("dmesg"):
         data, whole = piece.read(), read(piece).iommu
         for share in (0.05, 0.1, 0.3, 0.6) if len(data) < LARGE else ():
