@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 
 from harness.core.capture import Capture, Item, Status
-from harness.core.pci import PciAddress
 from harness.facts.host import read_facts
 from harness.facts.iommu import LISTING, Iommu, group_of
 from harness.facts.log import LOG
@@ -16,7 +15,6 @@ Record = Callable[[str, object], None]
 
 IN_LOG = 'iommu_groups (dmesg "Adding to iommu group" lines)'
 IN_PATHS = "iommu_groups (sysfs paths)"
-CUT_AWAY = "(listing cut there)"
 
 
 def read(piece: Piece, item: str) -> Iommu:
@@ -75,18 +73,22 @@ def test_corpus_groups_in_paths(record_property: Record) -> None:
 
 
 def test_corpus_groups_in_prose(record_property: Record) -> None:
-    """Listings of scripts, whole or in a mail that broke their lines, name the group of each device that the index names."""
-    known = {
-        "skylake-z170": {"2": "00:01.0 01:00.0 01:00.1 01:00.2 01:00.3", "0": "00:02.0", "1": "00:00.0"},
-        "skylake-group9": {"9": "00:1f.0 00:1f.2 00:1f.3 00:1f.4 00:1f.6"},
-        "x99": {"29": "00:1c.0 00:1c.3 00:1c.4 00:1c.6 07:00.0 08:01.0 08:03.0 08:04.0 09:00.0 0c:00.0 0d:00.0"},
-    }
+    """Listings of scripts, whole or in a mail that broke their lines, put each device into the group that the index names.
+
+    Of two listings in one mail the later one counts.
+    """
     judged: list[tuple[str, object, object]] = []
     for piece in pieces("iommu_groups"):
-        for groups in (groups for name, groups in known.items() if name in piece.name):
-            found = read(piece, LISTING).groups
-            for group, members in groups.items():
-                truth = tuple(str(PciAddress.parse(member)) for member in members.split())
-                judged.append((piece.name, found.get(group), truth))
+        iommu = read(piece, LISTING)
+        named = re.findall(r"USB (\S+) \[.*? shares group (\d+)(?: .*\((\d+) members\)| with NIC (\S+), SATA (\S+))", piece.said)
+        for usb, group, members, *others in named:
+            judged.extend((piece.name, group_of(iommu, f"0000:{device}"), group) for device in (usb, *filter(None, others)))
+            judged.extend((piece.name, len(iommu.groups[group]), int(number)) for number in [members] if number)
+        for group, bus, functions in re.findall(r"group (\d+) = (\S+?)\.(\S+?);", piece.said):
+            truth = tuple(f"0000:{bus}.{function}" for function in functions.split(",."))
+            judged.append((piece.name, iommu.groups.get(group), truth))
+        if shared := re.search(r"same device shares group (\d+)", piece.said):
+            usb = re.findall(r"USB (\S+) \[", piece.said)[0]
+            judged.append((piece.name, group_of(iommu, f"0000:{usb}"), shared[1]))
 
     score(record_property, "iommu_groups in prose", judged)

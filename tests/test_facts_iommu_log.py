@@ -10,7 +10,7 @@ from harness.facts.iommu import Iommu
 from harness.facts.log import LOG
 from harness.facts.memory import MemoryRange
 
-TABLE = "ACPI: DMAR 0x000000007E4B0000 0000A8 (v01 DEMO   BOARD    00000002      01000013)"
+TABLE = "ACPI: DMAR 0x000000005AB00000 000088 (v01 DEMO   BOARD    00000002      01000013)"
 WALK = "DMAR: Host address width 39"
 JOINS = "pci 0000:00:14.0: Adding to iommu group 3"
 OLD_JOINS = "iommu: Adding device 0000:00:14.0 to group 3"
@@ -42,8 +42,8 @@ def read_whole(*lines: str) -> Iommu:
         pytest.param("DMAR: dmar1: Using Register based invalidation", id="registers"),
         pytest.param("IOMMU 0 0xfed90000: using Queued invalidation", id="queued-3.x"),
         pytest.param("IOMMU: Setting RMRR:", id="rmrr-3.x"),
-        pytest.param("IOMMU: Setting identity map for device 0000:00:1d.0 [0xbdea8000 - 0xbdeb6fff]", id="identity-3.x"),
-        pytest.param("pci 0000:00:1d.0: DMAR: Setting identity map [0xe8000 - 0xe8fff]", id="identity-5.x"),
+        pytest.param("IOMMU: Setting identity map for device 0000:00:1d.0 [0xa1000000 - 0xa1000fff]", id="identity-3.x"),
+        pytest.param("pci 0000:00:1d.0: DMAR: Setting identity map [0xa0000 - 0xa0fff]", id="identity-5.x"),
         pytest.param("DMAR: Copied translation tables from previous kernel for dmar0", id="kdump"),
         pytest.param("pci 0000:00:14.0: Using iommu dma mapping", id="mapping-5.x"),
         pytest.param("AMD-Vi: Lazy IO/TLB flushing enabled", id="amd-lazy"),
@@ -84,9 +84,9 @@ def test_iommu_log_work_is_evidence(line: str) -> None:
         pytest.param("PCI-DMA: Using software bounce buffering for IO (SWIOTLB)", id="bounce"),
         pytest.param("pci 0000:00:02.0: DMAR: Disabling IOMMU for graphics on this chipset", id="quirk"),
         pytest.param("thunderbolt 0000:00:0d.3: IOMMU DMA protection is enabled", id="thunderbolt"),
-        pytest.param("DMAR: [INTR-REMAP] Request device [f0:1f.0] fault index 0x0 [fault reason 0x25]", id="interrupt-fault"),
-        pytest.param("dmar: IOMMU 0: reg_base_addr fed90000 ver 1:0 cap c0000020660462 ecap f0101a", id="unit"),
-        pytest.param("arm-smmu-v3 arm-smmu-v3.0.auto: ias 48-bit, oas 48-bit (features 0x001c1fff)", id="smmu-without-groups"),
+        pytest.param("DMAR: [INTR-REMAP] Request device [e0:1e.0] fault index 0x0 [fault reason 0x22]", id="interrupt-fault"),
+        pytest.param("dmar: IOMMU 0: reg_base_addr fed90000 ver 1:0 cap c0000000000000 ecap f0000a", id="unit"),
+        pytest.param("arm-smmu-v3 arm-smmu-v3.0.auto: ias 48-bit, oas 48-bit (features 0x00000001)", id="smmu-without-groups"),
     ],
 )
 def test_iommu_log_decoys_prove_nothing(line: str) -> None:
@@ -127,14 +127,14 @@ def test_iommu_log_cut_short_is_unknown() -> None:
         assert (iommu.dma_remapping, iommu.interrupt_remapping) == ("unknown", "unknown")
 
 
-FACP = "ACPI: FACP 0x000000007E4B1000 0000F4 (v03 DEMO   BOARD    00000001      01000013)"
+FACP = "ACPI: FACP 0x000000005AB01000 0000F4 (v03 DEMO   BOARD    00000001      01000013)"
 
 
 @pytest.mark.parametrize(
     ("lines", "state"),
     [
         pytest.param((FACP, "Zone ranges:"), "no", id="no-table"),
-        pytest.param(("ACPI: FACP 7e4b1000 000F4 (v03 DEMO   BOARD)", "Zone ranges:"), "no", id="no-table-3.x"),
+        pytest.param(("ACPI: FACP 5ab01000 000F4 (v03 DEMO   BOARD)", "Zone ranges:"), "no", id="no-table-3.x"),
         pytest.param((FACP,), "unknown", id="list-cut"),
         pytest.param((FACP, TABLE, "Zone ranges:"), "unknown", id="a-table"),
         pytest.param(("Zone ranges:",), "unknown", id="no-list"),
@@ -160,7 +160,7 @@ def test_iommu_log_of_xen() -> None:
         pytest.param("DMAR-IR: Enabled IRQ remapping in xapic mode", "yes", id="xapic"),
         pytest.param("Enabled IRQ remapping in x2apic mode", "yes", id="3.x"),
         pytest.param("AMD-Vi: Interrupt remapping enabled", "yes", id="amd"),
-        pytest.param("INTR-REMAP: Request device [[f0:1f.0] fault index 2", "yes", id="fault-2.6"),
+        pytest.param("INTR-REMAP: Request device [[e0:1e.0] fault index 2", "yes", id="fault-2.6"),
         pytest.param("DMAR-IR: ioapic 0 has no mapping iommu, interrupt remapping will be disabled", "no", id="ioapic"),
         pytest.param("DMAR-IR: Failed to enable irq remapping. You are vulnerable to irq-injection attacks.", "no", id="failed"),
         pytest.param("AMD-Vi: Disabling interrupt remapping", "no", id="amd-off"),
@@ -189,9 +189,9 @@ def test_iommu_log_last_word_counts() -> None:
 @pytest.mark.parametrize(
     ("ecaps", "walk", "state"),
     [
-        pytest.param(("f0101a", "f010da"), WALK, "unknown", id="one-can"),
-        pytest.param(("f01012", "f010d2"), WALK, "no", id="none-can"),
-        pytest.param(("f01012",), "", "unknown", id="not-all-shown"),
+        pytest.param(("f0000a", "f000ca"), WALK, "unknown", id="one-can"),
+        pytest.param(("f00002", "f000c2"), WALK, "no", id="none-can"),
+        pytest.param(("f00002",), "", "unknown", id="not-all-shown"),
     ],
 )
 def test_iommu_log_units_without_interrupts(ecaps: tuple[str, ...], walk: str, state: str) -> None:
@@ -206,10 +206,10 @@ def test_iommu_log_units_without_interrupts(ecaps: tuple[str, ...], walk: str, s
     ("lines", "vendor"),
     [
         pytest.param((TABLE,), "intel", id="table"),
-        pytest.param(("ACPI: DMAR 00000000be811248 000B0 (v01 DEMO",), "intel", id="table-2.6"),
+        pytest.param(("ACPI: DMAR 00000000be000000 000B0 (v01 DEMO",), "intel", id="table-2.6"),
         pytest.param(("DMAR: IOMMU enabled",), "intel", id="driver"),
         pytest.param(("dmar: DRHD base: 0x000000fed90000 flags: 0x0",), "intel", id="3.x"),
-        pytest.param(("ACPI: IVRS 0x000000007E4B0000 0000D0 (v02 DEMO",), "amd", id="amd-table"),
+        pytest.param(("ACPI: IVRS 0x000000005AB00000 0000D0 (v02 DEMO",), "amd", id="amd-table"),
         pytest.param(("AMD-Vi: AMD IOMMUv2 driver by x", "DMAR-IR: Enabled IRQ remapping in x2apic mode"), "intel", id="decoy"),
         pytest.param(("xhci_hcd 0000:01:00.0: Event logged [IO_PAGE_FAULT domain=0x0",), "amd", id="amd-fault"),
         pytest.param(("arm-smmu-v3 arm-smmu-v3.0.auto: option mask 0x0",), "arm", id="smmu"),
@@ -217,7 +217,7 @@ def test_iommu_log_units_without_interrupts(ecaps: tuple[str, ...], walk: str, s
         pytest.param(("AMD-Vi: AMD IOMMUv2 functionality not available on this system",), "unknown", id="piece"),
         pytest.param(("pci 0000:00:02.0: DMAR: Skip IOMMU disabling for graphics",), "unknown", id="quirk"),
         pytest.param((BEGIN, "AMD-Vi: AMD IOMMUv2 functionality not available on this system", END), "none", id="none"),
-        pytest.param((BEGIN, "fb ff8f0000.vop: Adding to iommu group 1", END), "other", id="nameless"),
+        pytest.param((BEGIN, "fb fe040000.vop: Adding to iommu group 1", END), "other", id="nameless"),
     ],
 )
 def test_iommu_log_maker(lines: tuple[str, ...], vendor: str) -> None:
@@ -256,19 +256,19 @@ def test_iommu_log_default_domain(line: str, domain: str) -> None:
 def test_iommu_log_reserved_memory() -> None:
     """Memory that firmware reserves is read in old and new words, and for whom it was mapped; but no map of Linux's own."""
     iommu = read(
-        "DMAR: RMRR base: 0x0000007f22d000 end: 0x0000007f23bfff",
-        "dmar: RMRR base: 0x000000dd000000 end: 0x000000df1fffff",
-        "DMAR: [Firmware Bug]: No firmware reserved region can cover this RMRR [0x0000000041d92000-0x0000000041d94fff], contact",
-        "pci 0000:00:14.0: DMAR: Setting identity map [0x7f22d000 - 0x7f23bfff]",
-        "IOMMU: Setting identity map for device 0000:00:1d.0 [0xdd000000 - 0xdf1fffff]",
+        "DMAR: RMRR base: 0x000000a2000000 end: 0x000000a2000fff",
+        "dmar: RMRR base: 0x000000a3000000 end: 0x000000a4ffffff",
+        "DMAR: [Firmware Bug]: No firmware reserved region can cover this RMRR [0x00000000a5000000-0x00000000a5002fff], contact",
+        "pci 0000:00:14.0: DMAR: Setting identity map [0xa2000000 - 0xa2000fff]",
+        "IOMMU: Setting identity map for device 0000:00:1d.0 [0xa3000000 - 0xa4ffffff]",
         "IOMMU: Setting identity map for device 0000:00:1f.0 [0x0 - 0xffffff]",
-        "DMAR: [Firmware Bug]: RMRR entry for device 0d:00.0 is broken - applying workaround",
+        "DMAR: [Firmware Bug]: RMRR entry for device 0c:00.0 is broken - applying workaround",
     )
 
     first, second, third = (
-        MemoryRange(0x7F22D000, 0x7F23BFFF),
-        MemoryRange(0xDD000000, 0xDF1FFFFF),
-        MemoryRange(0x41D92000, 0x41D94FFF),
+        MemoryRange(0xA2000000, 0xA2000FFF),
+        MemoryRange(0xA3000000, 0xA4FFFFFF),
+        MemoryRange(0xA5000000, 0xA5002FFF),
     )
     assert iommu.rmrr == (first, second, third)
-    assert iommu.rmrr_devices == {"0000:00:14.0": (first,), "0000:00:1d.0": (second,), "0000:0d:00.0": ()}
+    assert iommu.rmrr_devices == {"0000:00:14.0": (first,), "0000:00:1d.0": (second,), "0000:0c:00.0": ()}

@@ -17,9 +17,9 @@ LOG = """\
 [    0.000000] Linux version 6.1.0-demo (b@h)
 [    0.000000] Command line: root=/dev/sda1 intel_iommu=on
 [    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009ffff] usable
-[    0.010000] ACPI: DMAR 0x000000007E4B0000 0000A8 (v01 DEMO   BOARD    00000002      01000013)
-[    0.020000] DMAR: dmar0: reg_base_addr fed90000 ver 1:0 cap d2008c40660462 ecap f050da
-[    0.030000] DMAR: RMRR base: 0x0000007f22d000 end: 0x0000007f23bfff
+[    0.010000] ACPI: DMAR 0x000000005AB00000 000088 (v01 DEMO   BOARD    00000002      01000013)
+[    0.020000] DMAR: dmar0: reg_base_addr fed90000 ver 1:0 cap d0000000000000 ecap f000da
+[    0.030000] DMAR: RMRR base: 0x000000a2000000 end: 0x000000a2000fff
 [    0.040000] pci 0000:00:14.0: Adding to iommu group 2
 [    0.050000] Run /init as init process
 [    9.000000] DMAR: [DMA Read NO_PASID] Request device [05:00.0] fault addr 0x1000
