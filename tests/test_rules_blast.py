@@ -55,7 +55,7 @@ def test_blast_of_an_idle_card() -> None:
     blast = find()
 
     assert (blast.losses, blast.unknown) == ((), ())
-    assert blast.sentence == "giving 01:00.0 away takes: nothing that is seen"
+    assert blast.sentence == "giving 01:00.0 away takes: nothing else"
 
 
 def test_blast_sentence_names_everything() -> None:

@@ -75,16 +75,25 @@ def survey(
 def collect(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.tar.gz", help="the archive to write")],
     targets: TargetArgument = None,
+    *,
     bench: BenchOption = None,
     limit: LimitOption = 60.0,
+    raw: Annotated[bool, typer.Option("--raw", help="keep serial numbers, MAC addresses and host names")] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace a file of that name")] = False,
 ) -> None:
-    """Keep what a host says in an archive that `survey --from` reads."""
+    """Keep what a host says in an archive that `survey --from` reads. Serial numbers, MAC addresses and host names are masked.
+
+    Exit status: 0 written, 2 bad input, 3 the host could not be reached.
+    """
     from harness.bench.sources import find_place
-    from harness.facts.archive import write_archive
+    from harness.facts.archive import require_writable, write_archive
+    from harness.facts.mask import mask
 
     place = find_place(targets or [], bench, None)
+    require_writable(output, overwrite=force)  # before a host is kept waiting
     with interruptible():
-        write_archive(place.take(limit, tell), output)
+        taken = place.take(limit, tell)
+        write_archive(taken if raw else mask(taken), output, overwrite=force)
     typer.echo(str(output))
 
 

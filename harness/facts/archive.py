@@ -32,8 +32,7 @@ def pack(capture: Capture) -> bytes:
 
 def write_archive(capture: Capture, path: Path, *, overwrite: bool = False) -> None:
     """Write a capture to a tar.gz, or nothing. Raises UsageError where a file is in the way, or the place cannot be written."""
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists already", remedy="name another file, or remove this one first")
+    require_writable(path, overwrite=overwrite)
     data = pack(capture)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -47,6 +46,14 @@ def write_archive(capture: Capture, path: Path, *, overwrite: bool = False) -> N
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def require_writable(path: Path, *, overwrite: bool = False) -> None:
+    """Raise UsageError where a file is in the way, or its folder is not there."""
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise UsageError(f"{path} exists already", remedy="name another file, or remove this one first")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
 
 
 def _files(capture: Capture) -> list[tuple[str, bytes]]:

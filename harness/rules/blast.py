@@ -46,7 +46,7 @@ class Blast(msgspec.Struct, frozen=True):
     @property
     def sentence(self) -> str:
         """Return all of it in words: ``giving 05:00.0 away takes: keyboard 045e:0746, the disk that holds /``."""
-        taken = ", ".join(loss.what for loss in self.losses) or "nothing that is seen"
+        taken = ", ".join(loss.what for loss in self.losses) or ("nothing that is seen" if self.unknown else "nothing else")
         hidden = f"; not known: {', '.join(self.unknown)}" if self.unknown else ""
         return f"giving {_short(self.address)} away takes: {taken}{hidden}"
 

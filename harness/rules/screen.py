@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
 def show_survey(survey: Survey, width: int = 100) -> Iterator[Line]:
     """Yield the lines of the screen, none wider than ``width``. Texts are the host's: whoever prints them makes them visible."""
-    yield Line(" · ".join(filter(None, _headline(survey))), "head")
+    yield from (line._replace(mark="head") for line in _wrapped(" · ".join(filter(None, _headline(survey))), width))
     yield from _wrapped(f"IOMMU: {_describe_iommu(survey)}", width)
     yield from _wrapped(_describe_guests(survey), width)
     for controller in survey.usb_controllers:

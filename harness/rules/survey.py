@@ -34,9 +34,9 @@ Known = Literal["yes", "no", "unknown"]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a survey was made: ``kind`` is ``local``, ``ssh``, ``virtual`` or ``capture``; ``name`` the host, bench or file."""
+    """Where a survey was made; ``name`` is the host as it was called, the bench, or the capture's file."""
 
-    kind: Literal["local", "ssh", "virtual", "capture"]
+    kind: Literal["local", "ssh", "virtual", "capture", "guest"]
     name: str
 
 
