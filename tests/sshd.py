@@ -13,10 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import paramiko
-from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_SUCCEEDED
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_SUCCEEDED,
+    cMSG_CHANNEL_SUCCESS,
+)
 
 from harness.transport.keys import KeyPair, make_key
 from harness.transport.sshconfig import SshTarget
@@ -73,15 +80,28 @@ def target_of(server: Sshd, identity: Path | None, **changes: Any) -> SshTarget:
 def _accept(listener: socket.socket, server: Sshd) -> None:
     with suppress(OSError):
         while True:
-            connection = paramiko.Transport(listener.accept()[0])
+            connection = _Connection(listener.accept()[0])
             connection.add_server_key(server.host_key.key)
             server.connections.append(connection)
             with suppress(paramiko.SSHException, EOFError):  # a client that does not like our key is gone already
                 connection.start_server(server=_Server(server, connection))
 
 
+class _Connection(paramiko.Transport):
+    """Begins a command once its caller has been told so: a quick one would otherwise end first, which no sshd does."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.asked_for: SimpleQueue[threading.Thread] = SimpleQueue()
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc] # paramiko's types leave it out
+        if data.asbytes()[:1] == cMSG_CHANNEL_SUCCESS:
+            self.asked_for.get_nowait().start()
+
+
 class _Server(paramiko.ServerInterface):
-    def __init__(self, server: Sshd, connection: paramiko.Transport) -> None:
+    def __init__(self, server: Sshd, connection: _Connection) -> None:
         self._server = server
         self._connection = connection
 
@@ -103,7 +123,8 @@ class _Server(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self._server.answering.wait(30)
-        threading.Thread(target=_execute, args=(channel, command.decode(), self._server), daemon=True).start()
+        work = threading.Thread(target=_execute, args=(channel, command.decode(), self._server), daemon=True)
+        self._connection.asked_for.put(work)
         return True
 
 

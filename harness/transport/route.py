@@ -144,8 +144,9 @@ def _proxied(target: SshTarget) -> Iterator[socket.socket]:
     with ours, tempfile.TemporaryFile() as errors:
         with theirs:
             argv, end = ["/bin/sh", "-c", f"exec {target.proxy_command}"], theirs.fileno()
-            child = subprocess.Popen(argv, stdin=end, stdout=end, stderr=errors.fileno(), start_new_session=True)
-        _proxies.add(child.pid)
+            with _starting:
+                child = subprocess.Popen(argv, stdin=end, stdout=end, stderr=errors.fileno(), start_new_session=True)
+                _proxies.add(child.pid)
         try:
             yield ours
         except BenchError as error:
@@ -158,11 +159,13 @@ def _proxied(target: SshTarget) -> Iterator[socket.socket]:
 
 
 _proxies: set[int] = set()
+_starting = threading.Lock()
 
 
 @atexit.register
 def _end_proxies() -> None:
     """End the proxies of connections that nobody waits for any more; one that never reads would not see its input end."""
+    _starting.acquire()  # for good: a thread that is left may not start another now
     for group in tuple(_proxies):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGTERM)
