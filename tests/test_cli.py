@@ -18,6 +18,7 @@ from harness.cli.qualify import Outcome
 from harness.cli.terminal import error_status, tell_error
 from harness.core.errors import BenchError, BoardError, DeadlineError, HostLostError, RefusedError, ThroughpassError, UsageError
 from harness.core.record import BoardVerdict, Verdict, encode
+from harness.facts.tree import read_capture
 from tests.records import sample_record
 
 THROUGHPASS = Path(sys.executable).with_name("throughpass")
@@ -103,6 +104,20 @@ def test_cli_bad_input_is_a_sentence_and_two(arguments: Sequence[str], said: str
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_cli_collect_masks_unless_raw(tmp_path: Path) -> None:
+    """What names the machine is in a collected archive only if that is asked for; a second archive does not replace the first."""
+    masked, raw, name = tmp_path / "masked.tar.gz", tmp_path / "raw.tar.gz", "proc/sys/kernel/hostname"
+    own = Path("/", name).read_text("utf-8").strip()
+
+    done = [throughpass("collect", *options) for options in (["-o", str(masked)], ["-o", str(raw), "--raw"], ["-o", str(raw)])]
+
+    assert [one.returncode for one in done] == [0, 0, 2]
+    assert "exists already" in done[2].stderr
+    assert read_capture(raw).text(name) == own
+    assert read_capture(masked).text(name) in ({"host"} if own not in {"localhost", "(none)"} else {own})
+    assert read_capture(masked).scope is None
 
 
 def test_cli_up_of_a_real_bench_is_refused(tmp_path: Path) -> None:
