@@ -138,6 +138,7 @@ def test_real_bench_is_plugged_by_hand() -> None:
     stick = StickSection(id="s1", on="card")
 
     assert not bench.can_plug
+    assert not bench.can_plug_any
     assert bench.find_stick() is None
     for act in (bench.plug, bench.unplug):
         with pytest.raises(BenchError, match="by hand"):

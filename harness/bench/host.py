@@ -52,6 +52,10 @@ class Bench(Protocol):
     def can_plug(self) -> bool:
         """Return whether sticks can be plugged in and out while the host runs, by whatever hand."""
 
+    @property
+    def can_plug_any(self) -> bool:
+        """Return whether that holds for sticks that this bench does not know as well: a person plugs what there is."""
+
     def open(self, logs: Path, deadline: Deadline, progress: Progress) -> AbstractContextManager[Host]:
         """Bring the host up (or reach it) and hold it for as long as the context lasts."""
 

@@ -43,6 +43,11 @@ class RealBench:
         """Return whether somebody is there: a real stick needs a hand."""
         return self.operator is not None
 
+    @property
+    def can_plug_any(self) -> bool:
+        """Return the same: the operator has whatever sticks there are."""
+        return self.can_plug
+
     @contextmanager
     def open(self, logs: Path, deadline: Deadline, progress: Progress) -> Iterator[Host]:  # noqa: ARG002 (nothing boots here)
         """Reach the host and hold the connection; one run at a time uses a bench of that name."""

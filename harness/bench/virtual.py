@@ -55,6 +55,11 @@ class VirtualBench:
         return True
 
     @property
+    def can_plug_any(self) -> bool:
+        """Return False: there are no sticks but those of the bench file."""
+        return False
+
+    @property
     def machine(self) -> Machine:
         """Return the running board; raise BenchError when it is not open."""
         if self._machine is None:
