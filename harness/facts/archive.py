@@ -50,8 +50,10 @@ def write_archive(capture: Capture, path: Path, *, overwrite: bool = False) -> N
 
 def require_writable(path: Path, *, overwrite: bool = False) -> None:
     """Raise UsageError where a file is in the way, or its folder is not there."""
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise UsageError(f"{path} exists already", remedy="name another file, or remove this one first")
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists already", remedy="name another file, or replace it with --force")
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
 

@@ -13,7 +13,22 @@ from harness.facts.log_lines import BootLog, find_lines, parse_boot_log
 LOG = "commands/dmesg"
 _FIRST_KEPT, _LAST_KEPT = 300, 100
 _OF_INTEREST = (  # in small letters
-    *("dmar", "iommu", "amd-vi", "smmu", "remapping", "x2apic", "vfio", "pci-stub", "xhci", "renesas", "vmx", "kvm"),
+    *(
+        "dmar",
+        "iommu",
+        "amd-vi",
+        "smmu",
+        "remapping",
+        "x2apic",
+        "vfio",
+        "pci-stub",
+        "xhci",
+        "renesas",
+        "vmx",
+        "kvm",
+        "svm",
+        "sev",
+    ),
     *("disabled by bios", "firmware bug", "flr", "aer:", "aer ", "suppressed", "hypervisor", "xen"),
     *("locked down", "lockdown", "secure boot"),
 )

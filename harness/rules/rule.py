@@ -39,6 +39,9 @@ class Target:
         return ", ".join(f"{key} {value}" for key, value in asked.items() if value) or "any xHCI controller"
 
 
+READ_MORE = "read more of the host: as root and outside of a container; or add what the capture lacks (docs/captures.md)"
+"""What to do about what is not known of a board."""
+
 Judge = Callable[[HostFacts, Target], Finding]
 Scope = Literal["host", "controller"]
 About = Literal["board", "suite"]
@@ -95,6 +98,8 @@ class Opinion(NamedTuple):
 HostOpinion = Callable[[HostFacts, Target], Opinion]
 ControllerOpinion = Callable[[HostFacts, Target, PciDevice], Opinion]
 
+# Rules that are about not knowing: their own remedy is the answer to it.
+_MEND_NOT_KNOWING = {"HST001", "PCI003"}
 # Where a rule holds there is nothing to do.
 _NEEDS_NO_REMEDY = {Severity.PASS, Severity.INFORMATION}
 
@@ -134,7 +139,7 @@ def host_rule(id: str, **words: Unpack[Words]) -> Callable[[HostOpinion], Rule]:
 
     def make(opinion: HostOpinion) -> Rule:
         def judge(facts: HostFacts, target: Target) -> Finding:
-            return _finding(id, words["remedy"], HOST, opinion(facts, target))
+            return _finding(id, words, HOST, opinion(facts, target))
 
         return Rule(id=id, judge=judge, **words)
 
@@ -148,7 +153,7 @@ def controller_rule(id: str, **words: Unpack[Words]) -> Callable[[ControllerOpin
         def judge(facts: HostFacts, target: Target) -> Finding:
             if target.controller is None:
                 return Finding(id, Severity.UNKNOWN, HOST, UNDETERMINED)
-            return _finding(id, words["remedy"], target.controller.address, opinion(facts, target, target.controller))
+            return _finding(id, words, target.controller.address, opinion(facts, target, target.controller))
 
         return replace(Rule(id=id, judge=judge, **words), scope="controller")
 
@@ -177,6 +182,8 @@ def _expand(source: str) -> str:
     return source if "://" in source else f"https://docs.kernel.org/{source}"
 
 
-def _finding(rule: str, remedy: str, subject: str, opinion: Opinion) -> Finding:
-    default = "" if opinion.severity in _NEEDS_NO_REMEDY else remedy
+def _finding(rule: str, words: Words, subject: str, opinion: Opinion) -> Finding:
+    default = "" if opinion.severity in _NEEDS_NO_REMEDY else words["remedy"]
+    if opinion.severity is Severity.UNKNOWN and rule not in _MEND_NOT_KNOWING and words.get("about") != "suite":
+        default = READ_MORE  # what would mend a fault is no answer to not knowing
     return Finding(rule, opinion.severity, subject, opinion.message, opinion.evidence, opinion.remedy or default)
