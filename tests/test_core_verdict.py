@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from harness.core.record import BoardVerdict, Check, Outcome
+from harness.core.record import BoardVerdict, Check, Outcome, Verdict
 from harness.core.verdict import exit_status, judge_board
 
 OUTCOMES = st.lists(st.sampled_from(Outcome), max_size=8)
@@ -39,6 +40,14 @@ def check(outcome: Outcome, reason: str = "", title: str = "the stick comes up i
 def test_verdict_follows_the_table(outcomes: list[Outcome], verdict: BoardVerdict) -> None:
     """The outcomes of the checks give the verdict of the specification's table."""
     assert judge_board([check(outcome) for outcome in outcomes]).board is verdict
+
+
+def test_verdict_of_what_is_not_known_and_not_required() -> None:
+    """What the host would not say, where nothing rests on it, is a condition: the board works, and is not QUALIFIED."""
+    unknown = replace(check(Outcome.NOT_MEASURABLE, "the log is not whole"), required=False)
+
+    assert judge_board([check(Outcome.PASS), unknown]) == Verdict(BoardVerdict.CONDITIONAL, ("the log is not whole",))
+    assert judge_board([unknown, check(Outcome.ERROR)]).board is BoardVerdict.UNDECIDED
 
 
 @given(OUTCOMES)

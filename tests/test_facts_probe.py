@@ -268,7 +268,14 @@ JOURNAL = "printf '[    0.0] board kernel: Linux version 6.1\\n'"
     ("programs", "status", "text"),
     [
         pytest.param({"dmesg": "echo ring"}, Status.READ, "ring", id="dmesg"),
-        pytest.param({"dmesg": "echo ring", "journalctl": JOURNAL}, Status.READ, "ring", id="both"),
+        pytest.param({"dmesg": "echo Linux version 6.1", "journalctl": JOURNAL}, Status.READ, "Linux version 6.1", id="both"),
+        pytest.param({"dmesg": "echo ring", "journalctl": "echo kernel: late"}, Status.READ, "ring", id="neither-begins"),
+        pytest.param(
+            {"dmesg": "echo ring", "journalctl": JOURNAL},
+            Status.READ,
+            "[    0.0] board kernel: Linux version 6.1",
+            id="ring-is-full",
+        ),
         pytest.param({"dmesg": "exit 1"}, Status.DENIED, None, id="denied"),
         pytest.param(
             {"dmesg": "exit 1", "journalctl": JOURNAL}, Status.READ, "[    0.0] board kernel: Linux version 6.1", id="journal"

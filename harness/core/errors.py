@@ -49,3 +49,7 @@ class BlockedError(ThroughpassError):
 
 class NotMeasurableError(ThroughpassError):
     """The host would not say; neither a pass nor a failure."""
+
+
+class NotKnownError(NotMeasurableError):
+    """The host would not say, and nothing that follows rests on it; the board is not QUALIFIED without it all the same."""

@@ -1,7 +1,8 @@
 """The record of a qualification: one JSON document from which every page is made.
 
 Format history:
-1: first version. Later additions, which an older throughpass reads past, and without which a record is whole: Run.spans.
+1: first version. Later additions, which an older throughpass reads past, and without which a record is whole: Run.spans,
+   Check.rule, Check.required.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One test of the suites: ``id`` is ``stage/name``, ``title`` a sentence that should hold."""
+    """One test of the suites: ``id`` is ``stage/name``, ``title`` a sentence that should hold.
+
+    ``rule`` is the id of the rule that judged, empty without one. What is not ``required`` may stay unknown.
+    """
 
     id: str
     title: str
@@ -63,6 +67,8 @@ class Check(msgspec.Struct, frozen=True):
     remedy: str = ""
     evidence: tuple[Evidence, ...] = ()
     duration_s: float = 0.0
+    rule: str = ""
+    required: bool = True
 
 
 class StageTime(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ def judge_board(checks: Sequence[Check], *, partial: str = "", interrupted: str 
     """Judge a board by its checks.
 
     ``partial`` says why stages were left out (empty: none were), ``interrupted`` what ended the run early.
+    What the host would not say leaves the board undecided, or where it is not required a condition: it is never a pass.
     A proven failure outweighs an error of the bench: the error might go away, the failure will not.
     """
     outcomes = {check.outcome for check in checks}
@@ -23,9 +24,10 @@ def judge_board(checks: Sequence[Check], *, partial: str = "", interrupted: str 
         return Verdict(BoardVerdict.PARTIAL, (partial, *reasons))
     if Outcome.FAIL in outcomes:
         return Verdict(BoardVerdict.NOT_QUALIFIED, reasons)
-    if not checks or outcomes & {Outcome.ERROR, Outcome.REFUSED, Outcome.BLOCKED, Outcome.NOT_MEASURABLE}:
+    unknown = any(check.outcome is Outcome.NOT_MEASURABLE and check.required for check in checks)
+    if not checks or unknown or outcomes & {Outcome.ERROR, Outcome.REFUSED, Outcome.BLOCKED}:
         return Verdict(BoardVerdict.UNDECIDED, reasons or ("no check was run",))
-    if Outcome.CONDITION in outcomes:
+    if outcomes & {Outcome.CONDITION, Outcome.NOT_MEASURABLE}:
         return Verdict(BoardVerdict.CONDITIONAL, reasons)
     return Verdict(BoardVerdict.QUALIFIED)
 

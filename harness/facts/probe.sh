@@ -303,16 +303,23 @@ section_log() {
     if command -v dmesg >/dev/null; then
         if value=$(dmesg); then ended='read'; else ended='denied'; fi
     fi
-    # The journal may be open to a user to whom the ring buffer is closed (kernel.dmesg_restrict), and keeps what was cleared from it.
-    if [ "$ended" != 'read' ] || [ -z "$value" ]; then
+    # The journal may be open to a user to whom the ring buffer is closed (kernel.dmesg_restrict), and keeps what the ring lost:
+    # without the boot's first line, nothing that the log does not say is proven.
+    case $value in
+    *'Linux version '*) ;;
+    *)
         journal=$(journalctl -k -b --no-pager -q -o short-monotonic)
+        better=
         case $journal in
-        *' kernel: '*)
+        *'Linux version '*) better=yes ;;
+        *' kernel: '*) if [ "$ended" != 'read' ] || [ -z "$value" ]; then better=yes; fi ;;
+        esac
+        if [ -n "$better" ]; then
             value=$journal
             ended='read'
-            ;;
-        esac
-    fi
+        fi
+        ;;
+    esac
     [ -n "$ended" ] || return 0
     if [ "${#value}" -gt "$LONGEST" ]; then value=$(printf '%s' "$value" | tail -c "$LONGEST"); fi
     item "$ended" commands/dmesg "$value"
