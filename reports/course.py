@@ -34,6 +34,11 @@ class CheckView:
         """Return whether somebody has to act on it."""
         return self.check.outcome in OPEN
 
+    @property
+    def is_brief(self) -> bool:
+        """Return whether a line says it all: it holds, and there is nothing to add."""
+        return self.check.outcome is Outcome.PASS and not self.check.reason
+
 
 @dataclass(frozen=True)
 class StageView:
