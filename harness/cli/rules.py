@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import textwrap
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.app import app
 from harness.core.errors import UsageError
+from reports.spelling import visible
+
+if TYPE_CHECKING:
+    from harness.rules.rule import Rule
 
 WIDTH = 100
 
@@ -25,15 +30,37 @@ def list_rules() -> None:
 
 
 @app.command("explain")
-def explain_rule(rule: Annotated[str, typer.Argument(metavar="RULE", help="a rule's id, as IOM001")]) -> None:
-    """Say what a rule asks for, why, and what to do where it does not hold."""
+def explain(
+    subject: Annotated[str, typer.Argument(metavar="RULE|MESSAGE", help="a rule's id, or what QEMU printed; - reads it")],
+) -> None:
+    """Say what a rule asks for, why, and what to do where it does not hold; or what a message of QEMU or the kernel means."""
     from harness.rules.registry import RULES
 
-    found = RULES.get(rule.upper())
-    if found is None:
-        near = ", ".join(difflib.get_close_matches(rule.upper(), RULES, n=3, cutoff=0.5))
+    rule = RULES.get(subject.strip().upper())
+    if rule is not None:
+        _tell_rule(rule)
+    elif subject == "-" or len(subject.split()) > 1:
+        _tell_messages(sys.stdin.read() if subject == "-" else subject)
+    else:
+        near = ", ".join(difflib.get_close_matches(subject.upper(), RULES, n=3, cutoff=0.5))
         hint = f"did you mean {near}?" if near else "throughpass rules lists them"
-        raise UsageError(f"no rule is called {rule!r}: {hint}")
+        raise UsageError(f"no rule is called {subject!r}: {hint}")
+
+
+def _tell_messages(text: str) -> None:
+    from harness.rules.messages import explain_messages
+    from harness.rules.registry import RULES
+
+    found = explain_messages(text)
+    if not found:
+        raise UsageError("no rule knows that message: `throughpass survey` looks at the host itself")
+    for explanation in found:
+        typer.echo(visible(explanation.line))
+        typer.echo(f"means: {explanation.meaning}\n")
+        _tell_rule(RULES[explanation.rule])
+
+
+def _tell_rule(found: Rule) -> None:
     typer.echo(f"{found.id}: {found.title}\n")
     _tell("why", found.why)
     for number, remedy in enumerate(found.remedies):
