@@ -2,7 +2,7 @@
 
 The hosts are addresses of the loopback behind one sshd, so both ends of each connection share this machine: what is compared
 is work, not waiting. Each side is a process from its start to its end and logs in with a key to hosts that are known. Ours is
-the probe with all its sections, hosts resolved by `ssh -G`. What the others collect, `survey_peers` says.
+the probe with all its sections, hosts resolved by `ssh -G`, and the document of each with all rules judged. What the others collect, `survey_peers` says.
 """
 
 from __future__ import annotations
@@ -23,16 +23,22 @@ CLAIM = "The facts of {count} hosts are here in 0.35 of the time of the fastest 
 
 _OURS = """
 import functools, pathlib, sys
+import msgspec
 from harness.bench.fleet import survey_fleet
+from harness.rules.survey import Source, survey_of
 from harness.transport.sshconfig import resolve
-outcomes = survey_fleet(sys.argv[2:], to_target=functools.partial(resolve, config=pathlib.Path(sys.argv[1])))
-complaints = [outcome.error.message for outcome in outcomes if outcome.error]
+complaints = []
+for outcome in survey_fleet(sys.argv[2:], to_target=functools.partial(resolve, config=pathlib.Path(sys.argv[1]))):
+    if outcome.capture:
+        msgspec.json.encode(survey_of(outcome.capture, Source("ssh", outcome.target)))
+    else:
+        complaints.append(outcome.error.message)
 sys.exit("\\n".join(complaints) or 0)
 """
 
 
 def run_ours(hosts: Hosts) -> Took:
-    """Take a capture of all hosts."""
+    """Survey all hosts."""
     checkout = str(Path(__file__).parents[1])
     return timed([sys.executable, "-c", _OURS, str(hosts.config), *hosts.addresses], {"PYTHONPATH": checkout})
 

@@ -18,7 +18,7 @@ _GIVEN_UP = re.compile(
     re.IGNORECASE,
 )
 _BLAMED = re.compile(
-    r"(?=.*(?:DMAR|IVRS|IVHD|IVMD|AMD-Vi|RMRR|IOMMU|DRHD))(?=.*(?:firmware bug|firmware warn|your BIOS is broken|BIOS bug"
+    r"^(?=.*(?:DMAR|IVRS|IVHD|IVMD|AMD-Vi|RMRR|IOMMU|DRHD))(?=.*(?:firmware bug|firmware warn|your BIOS is broken|BIOS bug"
     r"|EFR mismatch|IVMD: no IOMMU for device))",
     re.IGNORECASE,
 )
