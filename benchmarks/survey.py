@@ -2,7 +2,8 @@
 
 The hosts are addresses of the loopback behind one sshd, so both ends of each connection share this machine: what is compared
 is work, not waiting. Each side is a process from its start to its end and logs in with a key to hosts that are known. Ours is
-the probe with all its sections, hosts resolved by `ssh -G`, and the document of each with all rules judged. What the others collect, `survey_peers` says.
+the probe with all its sections, hosts resolved by `ssh -G`, and the document of each with all rules judged. What the others
+collect, `survey_peers` says.
 """
 
 from __future__ import annotations
