@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from harness.core.text import decode_text
+
 SECTION_FOLDER = "sections"
 """Items below it say how each section of the probe ended: READ (complete) or TIMED_OUT."""
 
@@ -80,8 +82,8 @@ class Item:
 
     @property
     def text(self) -> str:
-        """Return the content as text without surrounding white space; undecodable bytes are replaced."""
-        return self.data.decode("utf-8", "replace").strip()
+        """Return the content as plain text without surrounding white space (see ``decode_text``)."""
+        return decode_text(self.data).strip()
 
 
 ABSENT = Item(Status.ABSENT)

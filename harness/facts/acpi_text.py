@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from harness.core.text import decode_text
+
 _TITLE = re.compile(r"^[ \t>]*([A-Z0-9_!]{4}) @ (?:0x)?[0-9A-Fa-f]+[ \t]*$", re.MULTILINE)
 _OFFSET = re.compile(r"^(?:([0-9A-Fa-f]{4,8}): ?|([0-9A-Fa-f]{6,8})[ \t]+)(?=[ \t]*[0-9A-Fa-f]{2})")
 _END = re.compile(r"^[0-9A-Fa-f]{6,8}$")  # the length, alone on the last line of hexdump and od
@@ -65,7 +67,7 @@ def parse_hex(text: str) -> bytes:
     """Return the bytes of a dump; a line that is no row, or a row at the wrong offset, ends it."""
     data = bytearray()
     for line in text[:_LARGEST_DUMP].splitlines():
-        stripped = line.strip(" \t\r>\ufeff")
+        stripped = line.strip(" \t\r>")
         if not stripped or (not data and _TITLE.match(stripped)):
             continue
         row = _read_row(stripped, len(data))
@@ -98,4 +100,4 @@ def _is_at(digits: str, position: int) -> bool:
 
 
 def _decode(data: bytes) -> str:
-    return data.decode("utf-8", "replace").replace("\r\n", "\n")
+    return decode_text(data).replace("\r\n", "\n")

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from harness.core.capture import Capture, Status
+from harness.core.text import decode_text
 
 _FEATURES = ("vmx", "svm")
 # Keys as each architecture spells them; s390 shares vendor_id with x86, LoongArch writes "CPU Family".
@@ -47,7 +48,7 @@ class Cpu(msgspec.Struct, frozen=True):
 def read_cpu(capture: Capture) -> Cpu:
     """Read /proc/cpuinfo."""
     item = capture.get("proc/cpuinfo")
-    return parse_cpuinfo(item.data.decode("utf-8", "replace") if item.status is Status.READ else "")
+    return parse_cpuinfo(decode_text(item.data) if item.status is Status.READ else "")
 
 
 def parse_cpuinfo(text: str) -> Cpu:

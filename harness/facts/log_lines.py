@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from harness.facts.log_export import unwrap_export
+
 # dmesg prints [    0.1], [    0.1 <    0.2>] (-d), [  +0.2] (-H), [Fri May  1 09:46:33 2026] (-T, in the locale's words);
 # a kernel with CONFIG_PRINTK_CALLER adds [    T1] or [C0]. The date's colon tells it from [0000:00:01.0].
 _TIME = r"\b\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?\b(?!\.\d)"
 _CLOCK = (
-    r"\[(?:\s*\d+\.\d+(?:\s*<\s*[\d.]+>)?|\s*<\s*[\d.]+>|\s*\+\d+\.\d+|[^\[\]]{0,24}?" + _TIME + r"[^\[\]]{0,24})\]"
+    r"\[(?:\s*\d+\.\d+(?:\s*<\s*[\d.]+\s*>)?\s*|\s*<\s*[\d.]+>|\s*\+\d+\.\d+|[^\[\]]{0,24}?" + _TIME + r"[^\[\]]{0,24})\]"
     r"(?: ?\[\s*[TC]\d+\])?"
 )
 _FACILITY = r"(?P<facility>kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local\d)\s*:\w+\s*: "
@@ -29,10 +31,9 @@ _DATED = (
     r"|\d{9,10}\.\d{6}) "
 )
 _PLAIN = re.compile(r"\[ *\d+\.\d+\](?: ?\[ *[TC]\d+\])? ?")  # by far the commonest, and quickly told
-_STAMP = re.compile(rf"(?:<\d{{1,3}}>|{_CLOCK} ?|{_FACILITY}|{_KMSG}|{_DATED})")
+_STAMP = re.compile(rf"(?:<\d{{1,3}}>(?:1 (?=\d{{4}}-))?|{_CLOCK} ?|{_FACILITY}|{_KMSG}|{_DATED})")
 _QUOTED = re.compile(r"^[>|\s]+")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_KERNEL = re.compile(r"(?:\S+ ){0,3}?kernel(?:\[\d*\])?: ?")
+_KERNEL = re.compile(r"(?:\S+ ){0,3}?kernel(?:\[\d*\])?(?:: ?| - - - )")
 _KERNEL_OF_HOST = re.compile(r"(?:[\w.-]+ )?kernel: ")
 _PROCESS = re.compile(r"(?!IOAPIC\[)(?:[\w.-]+ )?[\w./@:()-]+\[\d+\]: ")
 # What stands for lines that somebody left out, and what the kernel or the journal say when they lost some.
@@ -80,8 +81,7 @@ class _Line(NamedTuple):
 
 def parse_boot_log(text: str) -> BootLog:
     """Return the messages of the last boot; a kexec or a crash kernel is a boot of its own, and begins like any other."""
-    if "\x1b" in text:
-        text = _COLOUR.sub("", text)
+    text = unwrap_export(text)
     lines = [_parse_line(line) for line in text.replace("\r", "\n").split("\n") if len(line) >= _SHORTEST and not line.isspace()]
     bare = sum(line.origin is _Origin.BARE for line in lines)
     if len(lines) - bare > _STAMPED_SHARE * len(lines):

@@ -1,0 +1,40 @@
+"""Bytes that were written for a terminal, an editor or another system, as the plain text that was meant."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SAMPLE_BYTES = 256
+_ZERO_SHARE = 0.8  # of every second byte, in UTF-16 that lost its mark
+_CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[()][0-9A-Z]|[=>])")
+# Colours whose escape sign got lost, or stands as cat -v writes it; that they end somewhere tells them from other brackets.
+_LOST = re.compile(r"(?:\^\[|\u241b)?\[(?:\d{1,3}(?:;\d{1,3})*)?[mK]")
+_ENDS = ("[0m", "[m")
+_PASSWORD = re.compile(r"\A\s*\[sudo\b[^\]\n]{0,40}\] [^:\n]{0,80}: ?")
+
+
+def decode_text(data: bytes) -> str:
+    """Return bytes as text without colours, byte order marks and sudo's question for a password; what is no text is replaced."""
+    text = data.decode(_find_encoding(data), "replace").replace("\ufeff", "")
+    if "\x1b" in text:
+        text = _CONTROL.sub("", text)
+    if any(end in text for end in _ENDS):
+        text = _LOST.sub("", text)
+    return _PASSWORD.sub("", text)
+
+
+def _find_encoding(data: bytes) -> str:
+    """Return the encoding that a mark at the beginning tells, or the zeros of UTF-16; else UTF-8."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return encoding
+    first, second = data[:_SAMPLE_BYTES:2], data[1:_SAMPLE_BYTES:2]
+    if 0 not in first and second.count(0) > _ZERO_SHARE * len(first):
+        return "utf-16-le"
+    return "utf-8"
