@@ -16,12 +16,16 @@ from harness.bench import real
 from harness.bench.cache import silent
 from harness.bench.config import BenchConfig, StickSection, parse_bench
 from harness.bench.delivery import PACKED_ROOT, Delivered, _send, deliver, packed_root
+from harness.bench.host import Host
 from harness.bench.images import Image, file_sha256, program_path
 from harness.bench.make import make_bench
 from harness.bench.real import RealBench, require_root
 from harness.bench.virtual import VirtualBench
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, HostLostError, UsageError
+from harness.core.finding import Severity
+from harness.rules.registry import judge
+from harness.rules.rule import Target
 from harness.transport.keys import make_key
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Result, check
@@ -260,3 +264,17 @@ def test_packed_root_is_made_once(image: Image, tmp_path: Path, monkeypatch: pyt
     assert first.stat().st_size < image.root.stat().st_size
     assert not [path for path in image.folder.iterdir() if path.suffix in {".slim", ".used", ".part"}]
     assert len(said) == 1
+
+
+def test_capture_asks_the_bench_files_qemu(tmp_path: Path) -> None:
+    """QEMU's version is that of the program that the bench file names; one that is not there has none, whatever else there is."""
+    named = tmp_path / "my qemu"
+    named.write_text("#!/bin/sh\necho QEMU emulator version 9.9.9\n", encoding="utf-8")
+    named.chmod(0o755)
+    here = Host(LocalTransport(), str(named), emulated=False, guest_files=partial(pytest.fail, "not asked for"))
+
+    there, gone = here.facts(), replace(here, qemu=str(tmp_path / "none")).facts()
+
+    assert (there.qemu_version, gone.qemu_version) == ("QEMU emulator version 9.9.9", "")
+    assert judge("QEM001", there, Target(qemu=str(named))).severity is Severity.PASS
+    assert "none" in judge("QEM001", gone, Target(qemu=str(tmp_path / "none"))).message

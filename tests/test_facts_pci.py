@@ -441,3 +441,12 @@ def test_usb_root_hubs_are_left_out() -> None:
 
     assert (keyboard.name, keyboard.is_keyboard, keyboard.is_hub, keyboard.speed_mbit) == ("1-1", True, False, 1)
     assert (hub.name, hub.is_keyboard, hub.is_hub, hub.port) == ("1-1.2", False, True, "1.2")
+
+
+@pytest.mark.parametrize("slot", ["0", "0-1"])
+def test_slot_0_is_no_slot(slot: str) -> None:
+    """PCI Express numbers a port 0 whose device is built in: neither sysfs nor lspci make a slot of it."""
+    shown = make_capture(pci_function("0000:05:00.0", "c0c0:0194", "0c0330"), {f"sys/bus/pci/slots/{slot}/address": "0000:05:00"})
+    told = make_capture({"commands/lspci": f"05:00.0 USB controller: Example xHCI [c0c0:0194]\n\tPhysical Slot: {slot}\n"})
+
+    assert [device.slot for capture in (shown, told) for device in read_pci(capture, {})] == ["", ""]

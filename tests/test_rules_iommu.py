@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from harness.core.capture import Status
+from harness.core.capture import Capture, Item, Status
 from harness.core.finding import Finding, Severity
 from harness.facts.host import read_facts
 from harness.rules.registry import judge
-from harness.rules.rule import find_target
+from harness.rules.rule import Target, find_target
 from tests.captures import AMD_BOARD, INTEL_BOARD, Files, dmar, make_capture, without
 
 DIRECT_INTERRUPTS: Files = {"proc/interrupts": "   CPU0\n 4:  1  IO-APIC  4-edge  ttyS0\n", "commands/dmesg": ""}
@@ -214,3 +215,34 @@ def test_vfi001_vfio_pci(listing: str | Status, severity: Severity) -> None:
     files = without(INTEL_BOARD, "proc/modules", "sys/bus/pci/drivers")
 
     assert find("VFI001", files, {"commands/vfio-modules": listing}).severity is severity
+
+
+def test_evidence_is_what_decided() -> None:
+    """Where only the log was read, it is the evidence of both remappings; no folder that nobody read is called empty."""
+    lines = ("DMAR: Intel(R) Virtualization Technology for Directed I/O", "DMAR-IR: Enabled IRQ remapping in x2apic mode")
+    log = "[    0.000000] Linux version 6.12.1-test\n" + "".join(f"[    1.000000] {line}\n" for line in lines)
+    facts = read_facts(Capture({"commands/dmesg": Item(Status.READ, log.encode())}, scope=()), {})
+
+    found = [judge(rule, facts, Target()) for rule in ("IOM001", "IRQ001")]
+
+    assert [finding.severity for finding in found] == [Severity.PASS, Severity.PASS]
+    assert [{item.source for item in finding.evidence} for finding in found] == [{"dmesg"}, {"dmesg"}]
+
+
+def test_evidence_of_what_was_not_read() -> None:
+    """Where nothing was read, the evidence says so."""
+    facts = read_facts(Capture(scope=()), {})
+
+    for rule in ("IOM001", "IRQ001"):
+        assert all("not read" in item.text for item in judge(rule, facts, Target()).evidence)
+
+
+def test_memory_lock_of_the_guest_that_is_started() -> None:
+    """The limit is compared with the memory of the guest that will run, where that is known."""
+    facts = read_facts(make_capture(INTEL_BOARD), {})
+    limited = replace(facts, kernel=replace(facts.kernel, root=False, memlock_kib=1536 * 1024))
+
+    small, unknown = find_target(limited, guest_memory_mib=512), find_target(limited)
+
+    assert judge("MEM001", limited, small).severity is Severity.PASS
+    assert judge("MEM001", limited, unknown).severity is Severity.CONDITION

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from harness.bench.cache import Progress
 from harness.bench.config import BenchConfig, StickSection
 from harness.bench.obstacles import Obstacle
-from harness.core.capture import Capture
+from harness.core.capture import Capture, Item, Status
 from harness.core.deadline import Deadline
 from harness.facts.host import HostFacts, read_facts
 from harness.facts.probe import take_sections
 from harness.machine.guest import GuestFiles
 from harness.transport.protocol import Transport
+
+USUAL_QEMU = "qemu-system-x86_64"
+"""The QEMU that the probe itself asks for its version."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,13 @@ class Host:
     bench_accelerator: str = ""
 
     def capture(self) -> Capture:
-        """Read everything that facts are made of, in one round trip."""
-        return take_sections(self.transport)
+        """Read everything that facts are made of, in one round trip; a QEMU of another name than usual is asked in a second."""
+        capture = take_sections(self.transport)
+        if self.qemu == USUAL_QEMU:
+            return capture
+        told = self.transport.run([self.qemu, "--version"])
+        item = Item(Status.ABSENT) if told.status else Item(Status.READ, told.stdout)
+        return replace(capture, items={**capture.items, "commands/qemu": item})
 
     def facts(self) -> HostFacts:
         """Return the host's facts as they are now: every action makes older ones stale."""

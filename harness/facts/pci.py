@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -18,6 +19,8 @@ from harness.facts.told import Told, fill, interface_of, join_outputs
 _FOLDER = "sys/bus/pci/devices"
 _SLOTS = "sys/bus/pci/slots"
 _COMMANDS = ("commands/lspci", "commands/lspci-mm", "commands/lspci-tree")
+# PCI Express numbers a port 0 whose device is built in; of several the kernel calls the next 0-1.
+_NO_SLOT = re.compile(r"^0(?:-\d+)?$")
 _PCI_BRIDGE = 0x0604
 _HOST_BRIDGE = 0x0600
 _USB = 0x0C03
@@ -177,7 +180,9 @@ def _complete(
     changes: dict[str, object] = {
         name: value
         for name in (*alike, *links)
-        if getattr(device, name) in {None, ""} and (value := getattr(told, name)) not in {None, ""}
+        if getattr(device, name) in {None, ""}
+        and (value := getattr(told, name)) not in {None, ""}
+        and not (name == "slot" and _NO_SLOT.match(str(value)))
     }
     if read_number(capture, f"{folder}/revision") is None:
         changes["revision"] = told.revision or 0
@@ -263,7 +268,8 @@ def _known(capture: Capture, name: str) -> str:
 
 def _read_slots(capture: Capture) -> dict[str, str]:
     """Return the name of the physical slot by the address without function: ``0000:05:00``."""
-    return {address: slot for slot in capture.children(_SLOTS) if (address := capture.text(f"{_SLOTS}/{slot}/address"))}
+    slots = {address: slot for slot in capture.children(_SLOTS) if (address := capture.text(f"{_SLOTS}/{slot}/address"))}
+    return {address: slot for address, slot in slots.items() if not _NO_SLOT.match(slot)}
 
 
 def _read_messages(capture: Capture) -> dict[str, set[str]]:

@@ -36,9 +36,9 @@ _LOG_LINES_SHOWN = 5
 )
 def interrupt_remapping(facts: HostFacts, _: Target) -> Opinion:
     """Judge by the chips in /proc/interrupts; the log decides only where they do not."""
-    chips = Evidence("/proc/interrupts", " ".join(facts.iommu.interrupt_chips) or "(not read)")
     log = [Evidence("dmesg", line) for line in facts.log.lines if _LOG_LINE.search(line)][:_LOG_LINES_SHOWN]
-    evidence = tuple(dict.fromkeys((chips, *log, *facts.iommu.interrupt_evidence)))
+    shown = facts.iommu.interrupt_evidence or (Evidence("/proc/interrupts", "(not read, or without a chip that tells)"),)
+    evidence = tuple(dict.fromkeys((*shown, *log)))
     state = facts.iommu.interrupt_remapping
     if state == "yes":
         return Opinion(Severity.PASS, "interrupts pass the remapping unit", evidence)

@@ -21,6 +21,7 @@ _OFF = {
     "amd": (("amd_iommu", "off"), ("iommu", "off"), ("acpi", "off")),
 }
 _OFF_FOR_ANY = tuple(dict.fromkeys((*_OFF["intel"], *_OFF["amd"])))
+_UNSEEN = (Evidence("/sys/class/iommu", "(not read)"), Evidence(GROUPS, "(not read)"))
 _PASSTHROUGH = (("iommu", "pt"), ("iommu.passthrough", "1"))
 
 
@@ -61,12 +62,7 @@ def acpi_table(facts: HostFacts, _: Target) -> Opinion:
 )
 def dma_remapping(facts: HostFacts, _: Target) -> Opinion:
     """Ask for units and filled groups."""
-    unseen = "(empty, or not read)" if facts.iommu.dma_remapping != "no" else "(empty)"
-    evidence: tuple[Evidence, ...] = (
-        Evidence("/sys/class/iommu", " ".join(facts.iommu.units) or unseen),
-        Evidence(GROUPS, f"{len(facts.iommu.groups)} groups" if facts.iommu.groups else unseen),
-        *facts.iommu.dma_evidence,
-    )
+    evidence = facts.iommu.dma_evidence or _UNSEEN
     if facts.iommu.dma_remapping == "yes":
         return Opinion(Severity.PASS, _explain_presence(facts), evidence)
     log = (*_announcements(facts), *[line for line in facts.log.lines if _TROUBLE.search(line)][:_TROUBLE_SHOWN])

@@ -80,14 +80,18 @@ def kvm_device(facts: HostFacts, _: Target) -> Opinion:
     about="suite",
     required=True,
 )
-def qemu(facts: HostFacts, _: Target) -> Opinion:
+def qemu(facts: HostFacts, target: Target) -> Opinion:
     """Look for what QEMU says of its version; its absence says nothing about the board."""
+    asked = f"{target.qemu or 'qemu-system-x86_64'} --version"
     if facts.qemu_version:
-        evidence = Evidence("qemu-system-x86_64 --version", facts.qemu_version)
+        evidence = Evidence(asked, facts.qemu_version)
         return Opinion(Severity.PASS, "QEMU is installed", (evidence,))
     if facts.section_timed_out("qemu"):
         return Opinion(Severity.UNKNOWN, "QEMU was not asked for its version, or did not tell it in time")
-    evidence = Evidence("qemu-system-x86_64 --version", "no such program in PATH, nor /usr/libexec/qemu-kvm")
+    if target.qemu:
+        evidence = Evidence(asked, "no answer")
+        return Opinion(Severity.UNKNOWN, f"the host's QEMU, {target.qemu}, does not tell its version", (evidence,))
+    evidence = Evidence(asked, "no such program in PATH, nor /usr/libexec/qemu-kvm")
     return Opinion(Severity.UNKNOWN, "there is no QEMU on the host: no guest can be started", (evidence,))
 
 

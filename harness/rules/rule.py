@@ -31,6 +31,7 @@ class Target:
     subsystem: str | None = None
     driver: str = "vfio-pci"
     guest_memory_mib: int = 0  # 0: not known
+    qemu: str = ""  # the program that starts the guest; empty: QEMU's own name
 
     @property
     def wish(self) -> str:
@@ -111,13 +112,15 @@ def find_target(
     address: str | None = None,
     subsystem: str | None = None,
     driver: str = "vfio-pci",
+    guest_memory_mib: int = 0,
+    qemu: str = "",
 ) -> Target:
     """Return the target that a bench file asks for; its controller is None unless exactly one xHCI controller fits.
 
     Raises ValueError for an address that is none.
     """
     fitting = find_controllers(facts, id=id, address=address, subsystem=subsystem)
-    return Target(fitting[0] if len(fitting) == 1 else None, id, address, subsystem, driver)
+    return Target(fitting[0] if len(fitting) == 1 else None, id, address, subsystem, driver, guest_memory_mib, qemu)
 
 
 class Words(TypedDict):
