@@ -196,3 +196,10 @@ def test_rule_is_silent(rule: str) -> None:
     case = CASES[rule]
 
     assert find(rule, INTEL_BOARD | WHOLE_LOGS["intel"] | case.silent, case.silent_change).severity is Severity.PASS
+
+
+@pytest.mark.parametrize("rule", [rule.id for rule in RULES.values() if rule.informs])
+def test_rule_that_informs_weighs_nothing(rule: str) -> None:
+    """A rule that only informs says no more than that in the case in which it fires, and decides no verdict."""
+    assert CASES[rule].severity in {Severity.INFORMATION, Severity.UNKNOWN}
+    assert not RULES[rule].required

@@ -86,6 +86,7 @@ def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) ->
     why="ids= of vfio-pci and pci-stub takes every card of that id, siblings too; an xHCI driver that is built in comes first.",
     remedy="",
     source="harvester/pcidevices#49, 64kramsystem/vga-passthrough#34",
+    informs=True,
 )
 def claimed_by_id(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Look for arguments and options, and name the siblings that they take along: for information."""

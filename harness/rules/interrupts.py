@@ -58,6 +58,7 @@ def interrupt_remapping(facts: HostFacts, _: Target) -> Opinion:
     why="The table must say that the unit remaps, and name every IOAPIC: if it forgets one, the kernel switches remapping off.",
     remedy="update the firmware; on AMD ivrs_ioapic[...]= can name the IOAPIC that the table forgets",
     source="MrChromebox/firmware#458, admin-guide/kernel-parameters.html",
+    informs=True,
 )
 def firmware_remapping(facts: HostFacts, _: Target) -> Opinion:
     """Look for the table's flag and the log's lines: they are the cause, the effect has its own rule (IRQ001)."""
@@ -101,6 +102,7 @@ def remapping_argument(facts: HostFacts, _: Target) -> Opinion:
     why="Firmware may ask the kernel to stay with xAPIC: no harm to passthrough, but hosts of many cores need x2APIC.",
     remedy="",
     source="tinkerbell/hook#146, admin-guide/kernel-parameters.html",
+    informs=True,
 )
 def x2apic(facts: HostFacts, _: Target) -> Opinion:
     """Look for the bit in DMAR and the kernel's word: for information."""

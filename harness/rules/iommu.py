@@ -100,6 +100,7 @@ def kernel_argument(facts: HostFacts, _: Target) -> Opinion:
     why="With iommu=pt the host's devices bypass translation, which is faster; devices of a guest are translated all the same.",
     remedy="",
     source="admin-guide/kernel-parameters.html",
+    informs=True,
 )
 def host_passthrough(facts: HostFacts, _: Target) -> Opinion:
     """Tell whether the host runs in pass-through mode: no weakness, but figures depend on it."""

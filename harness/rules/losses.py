@@ -81,6 +81,7 @@ def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     why="With its last keyboard a host without network can no longer be operated.",
     remedy="",
     source="foxlet/macOS-Simple-KVM#373",
+    informs=True,
 )
 def keyboards(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Name the keyboards on the controller: worth knowing, no reason to stop while the session goes another way."""
@@ -103,6 +104,7 @@ def keyboards(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     why="A serial console behind a USB adapter falls silent with the controller, just when its messages would be needed.",
     remedy="",
     source="foxlet/macOS-Simple-KVM#373, admin-guide/serial-console.html",
+    informs=True,
 )
 def consoles(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Look for USB consoles and for adapters behind the controller: for information, as with keyboards."""

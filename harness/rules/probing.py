@@ -65,6 +65,7 @@ def tools(facts: HostFacts, _: Target) -> Opinion:
     why="Lockdown (Secure Boot) blocks some tools, but neither VFIO nor this suite, which use plain sysfs.",
     remedy="",
     source="intel/pf-bb-config#1, pop-os/system76-scheduler#50, https://man7.org/linux/man-pages/man7/kernel_lockdown.7.html",
+    informs=True,
 )
 def lockdown(facts: HostFacts, _: Target) -> Opinion:
     """Tell the state of lockdown."""

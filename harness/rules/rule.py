@@ -52,7 +52,8 @@ About = Literal["board", "suite"]
 class Rule:
     """One rule: ``judge`` gives exactly one finding, also where the rule holds or cannot be judged.
 
-    ``scope`` tells whether the host or one controller is its subject. Where a ``required`` rule is UNKNOWN, so is the verdict.
+    ``scope`` tells whether the host or one controller is its subject. Where a ``required`` rule is UNKNOWN, so is the verdict;
+    one that only ``informs`` weighs nothing, known or not.
     A rule ``about`` the suite (its tools, the bench file) says nothing of the board. ``setting`` and ``removal`` are the kernel
     arguments that its remedy adds or takes away.
     """
@@ -65,6 +66,7 @@ class Rule:
     judge: Judge
     scope: Scope = "host"
     required: bool = False
+    informs: bool = False
     about: About = "board"
     setting: str = ""
     removal: str = ""
@@ -132,6 +134,7 @@ class Words(TypedDict):
     source: str
     scope: NotRequired[Scope]
     required: NotRequired[bool]
+    informs: NotRequired[bool]
     about: NotRequired[About]
     setting: NotRequired[str]
     removal: NotRequired[str]

@@ -16,6 +16,7 @@ _SIGNS = "/.dockerenv, /run/.containerenv, /run/systemd/container"
     why="A container hides /sys/firmware, modules and device nodes: what is absent there may well be on the host.",
     remedy="",
     source="openshift/sriov-network-operator#498",
+    informs=True,
 )
 def container(facts: HostFacts, _: Target) -> Opinion:
     """Tell a container by the files that its maker leaves; ACPI's tables, which containers hide, speak against one."""
@@ -33,6 +34,7 @@ def container(facts: HostFacts, _: Target) -> Opinion:
     why="In a virtual machine the board is what its hypervisor makes of it: a result says nothing about the hardware below.",
     remedy="",
     source="cloud-hypervisor/cloud-hypervisor#6109",
+    informs=True,
 )
 def virtual_machine(facts: HostFacts, _: Target) -> Opinion:
     """Look for the hypervisor's flag: worth knowing, since nested passthrough works."""
@@ -75,6 +77,7 @@ def xen(facts: HostFacts, _: Target) -> Opinion:
     why="A text of another day or another host tells of what is no more; where both are there, sysfs is believed.",
     remedy="",
     source="harvester/harvester#9799, https://www.kernel.org/doc/Documentation/ABI/testing/sysfs-bus-pci",
+    informs=True,
 )
 def agreement(facts: HostFacts, _: Target) -> Opinion:
     """Name each thing of which a command's text says something else."""

@@ -88,6 +88,7 @@ def faults(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     why="With SEV-SNP the IOMMU's mode is fixed: groups cannot change their domain type, iommu=pt is refused.",
     remedy="",
     source="https://github.com/avocado-framework-tests/avocado-misc-tests, admin-guide/kernel-parameters.html",
+    informs=True,
 )
 def fixed_domains(facts: HostFacts, _: Target) -> Opinion:
     """Look for the lines by which the kernel tells of SNP; VFIO works under it."""
