@@ -216,8 +216,12 @@ def test_iommu_log_units_without_interrupts(ecaps: tuple[str, ...], walk: str, s
         pytest.param(("IOMMU table initialized, virtual merging enabled",), "other", id="power"),
         pytest.param(("AMD-Vi: AMD IOMMUv2 functionality not available on this system",), "unknown", id="piece"),
         pytest.param(("pci 0000:00:02.0: DMAR: Skip IOMMU disabling for graphics",), "unknown", id="quirk"),
-        pytest.param((BEGIN, "AMD-Vi: AMD IOMMUv2 functionality not available on this system", END), "none", id="none"),
-        pytest.param((BEGIN, "fb fe040000.vop: Adding to iommu group 1", END), "other", id="nameless"),
+        pytest.param(("[Firmware Bug]: AMD-Vi: IOAPIC[9] not in IVRS table",), "amd", id="amd-firmware-bug"),
+        pytest.param(
+            ("[Firmware Bug]: Your BIOS is broken; DMAR reported at address fed90000 returns all ones!",), "intel", id="vt-d-bug"
+        ),
+        pytest.param((BEGIN, PC, "AMD-Vi: AMD IOMMUv2 functionality not available on this system", END), "none", id="none"),
+        pytest.param((BEGIN, "psci: PSCIv1.1", "fb fe040000.vop: Adding to iommu group 1", END), "other", id="nameless"),
     ],
 )
 def test_iommu_log_maker(lines: tuple[str, ...], vendor: str) -> None:
@@ -272,3 +276,55 @@ def test_iommu_log_reserved_memory() -> None:
     )
     assert iommu.rmrr == (first, second, third)
     assert iommu.rmrr_devices == {"0000:00:14.0": (first,), "0000:00:1d.0": (second,), "0000:0c:00.0": ()}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("setup.0a1b2c: Linux is running under KVM in 64-bit mode", id="s390-with-number"),
+        pytest.param("Using PowerNV machine description", id="power"),
+        pytest.param("CPU0 revision is: 00019749 (MIPS 1004Kc)", id="mips"),
+        pytest.param("64-bit Loongson Processor probed (LA464 Core)", id="loongarch"),
+        pytest.param("CPU: ARMv7 Processor [410fd034] revision 4 (ARMv7), cr=10c5383d", id="arm-32"),
+    ],
+)
+def test_iommu_log_machines_without_interrupt_remapping(line: str) -> None:
+    """A whole boot of a machine that is no PC has no interrupt remapping that could be off."""
+    assert read(BEGIN, line, DOMAIN, END).interrupt_remapping == "n/a"
+
+
+def test_iommu_log_of_arm_begins_before_its_version() -> None:
+    """Arm's first line stands before the kernel's version and belongs to the same boot; a unit of an SMMU tells as much."""
+    assert read("Booting Linux on physical CPU 0x0", BEGIN, DOMAIN, END).interrupt_remapping == "n/a"
+    assert read("arm-smmu 5000000.iommu: probing hardware configuration...").interrupt_remapping == "n/a"
+
+
+def test_iommu_log_filtered_for_words_proves_no_absence() -> None:
+    """What somebody filtered for some words may begin and end like a boot; that nothing tells the machine gives it away."""
+    filtered = read(BEGIN, "Kernel command line: root=/dev/sda1", DOMAIN, "Freeing unused kernel image (initmem) memory: 2048K")
+
+    assert (filtered.vendor, filtered.dma_remapping, filtered.interrupt_remapping) == ("unknown", "unknown", "unknown")
+
+
+def test_iommu_log_of_xen_pvh_proves_no_absence() -> None:
+    """Xen's own domain may run as PVH, which the kernel calls HVM first; Xen hides the units from it."""
+    lines = ("Hypervisor detected: Xen HVM", "Booting kernel on Xen PVH", "PCI-DMA: Using software bounce buffering for IO")
+
+    assert read_whole(*lines).dma_remapping == "unknown"
+    assert read_whole(lines[0], lines[2]).dma_remapping == "no"
+
+
+@pytest.mark.parametrize(
+    ("line", "domain"),
+    [
+        pytest.param("DMAR: Hardware identity mapping for device 0000:00:1f.0", "passthrough", id="hardware"),
+        pytest.param("DMAR: Software identity mapping for device 0000:00:1f.0", "passthrough", id="software"),
+        pytest.param("IOMMU: Software identity mapping for device 0000:00:1f.0", "passthrough", id="3.x"),
+        pytest.param("pci 0000:00:1f.0: DMAR: Software identity mapping", "passthrough", id="5.x"),
+        pytest.param("DMAR: Hardware identity mapping for device 0000:00:02.0", "unknown", id="graphics"),
+        pytest.param("pci 0000:00:02.0: DMAR: Hardware identity mapping", "unknown", id="graphics-5.x"),
+    ],
+)
+def test_iommu_log_identity_mapping(line: str, domain: str) -> None:
+    """Identity mapping, by hardware or software, is passthrough; of the graphics alone it is a quirk of theirs."""
+    assert read(line).default_domain == domain

@@ -15,15 +15,18 @@ from harness.facts.memory import MemoryRange
 
 _SOURCE = "dmesg"
 _EVIDENCE_LINES = 5
-_DEVICE = r"^(?:\S+ [0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]: )?"
+_DEVICE = r"^(?:\[Firmware \w+\]: |\S+ [0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]: )?"
 # Drivers that ask for an IOMMU's maker, and the tables that describe one. The quirks of Intel's graphics (printed with or without
 # VT-d) and AMD's IOMMUv2 driver, which every kernel loads, tell nothing.
+_ARM = re.compile(r"^(?:ACPI: IORT: SMMU|arm-smmu|arm_smmu)")
 _MAKERS = (
     (
         "intel",
         re.compile(
             r"^(?:ACPI: DMAR (?:0x)?[0-9A-Fa-f]{6,16} |DMAR(?:-IR)?: ?|dmar: |Intel-IOMMU: |INTR-REMAP: ?"
-            r"|IOMMU: Setting |IOAPIC id \d+ under DRHD|\S+ \S+: DMAR: (?!Disabling IOMMU|Skip IOMMU|Forcing write-buffer))"
+            r"|(?:\[Firmware \w+\]: )?(?:Your BIOS is broken; )?DMAR reported at address |\[Firmware \w+\]: DMAR: "
+            r"|IOMMU: Setting |IOAPIC id \d+ under DRHD"
+            r"|\S+ \S+: DMAR: (?!Disabling IOMMU|Skip IOMMU|Forcing write-buffer))"
         ),
     ),
     (
@@ -33,7 +36,7 @@ _MAKERS = (
             r"|Event logged \[IO_PAGE_FAULT|perf/amd_iommu: Detected)"
         ),
     ),
-    ("arm", re.compile(r"^(?:ACPI: IORT: SMMU|arm-smmu)")),
+    ("arm", _ARM),
     ("other", re.compile(r"^(?:IOMMU table initialized|virtio_iommu |\S*iommu \S+: |s390_iommu|rk_iommu)")),
 )
 # POWER's translation tables have groups like any other IOMMU; what they do for a passed device the log does not tell.
@@ -41,7 +44,7 @@ _TCE = re.compile(r"^(?:IOMMU table initialized|\S+ \S+: iommu: 64-bit OK but di
 _DMA_WORKS = re.compile(
     _DEVICE + r"(?:(?:DMAR|dmar|PCI-DMA|IOMMU): ?Intel\(R\) Virtualization Technology for Directed I/O"
     r"|(?:DMAR: |IOMMU ?:? ?)\S.{0,40}?[Uu]sing (?:Queued|Register based) invalidation"
-    r"|(?:DMAR|IOMMU): ?(?:Setting RMRR|Setting identity map|[Hh]ardware identity mapping|Copied translation tables"
+    r"|(?:DMAR|IOMMU): ?(?:Setting RMRR|Setting identity map|(?:[Hh]ard|[Ss]oft)ware identity mapping|Copied translation tables"
     r"|Use Intel IOMMU bounce page)"
     r"|Using iommu (?:direct|dma) mapping"
     r"|AMD-Vi: (?:Lazy IO/TLB flushing enabled|IO/TLB flush on unmap enabled|Interrupt remapping enabled"
@@ -75,7 +78,8 @@ _BEHIND_TABLES = re.compile(r"^(?:Zone ranges:|Built \d+ zonelists|Kernel comman
 _DESCRIBING = {"DMAR", "IVRS", "VIOT", "IORT"}
 _DEFAULT_DOMAIN = re.compile(r"^iommu: Default domain type: (Translated|Passthrough)")
 _ALL_PASS = re.compile(
-    r"^AMD-Vi: Initialized for Passthrough Mode|^(?:DMAR|IOMMU): [Hh]ardware identity mapping for device|^\S+ \S+: DMAR: Hardware"
+    r"^AMD-Vi: Initialized for Passthrough Mode|^(?:DMAR|IOMMU): (?:[Hh]ard|[Ss]oft)ware identity mapping for device (?!(?:0000:)?00:02\.0)"
+    r"|^\S+ (?!0000:00:02\.0)\S+: DMAR: (?:Hard|Soft)ware identity mapping"
 )
 _RANGE = r"\[?(?:mem )?0x([0-9a-f]{1,16})\s*-\s*0x([0-9a-f]{1,16})\]"
 _RMRR = re.compile(
@@ -139,7 +143,7 @@ def prove_dma_remapping(log: KernelLog, lines: Iterable[str]) -> Proof:
 def prove_interrupt_remapping(log: KernelLog, lines: Iterable[str]) -> Proof:
     """Look for remapping that was enabled, in whatever mode; x2APIC alone, as guests have it, is none."""
     lines = tuple(lines)
-    if log.architecture in {"arm", "other"} or _select(_TCE, lines):
+    if log.architecture in {"arm", "other"} or _select(_TCE, lines) or any(_ARM.match(line) for line in lines):
         return Proof("n/a")
     proof = _last_word(log, lines, _INTERRUPTS_WORK, _INTERRUPTS_FAIL, "interrupt remapping is never enabled")
     if proof.state == "unknown" and (units := _units_without_interrupts(lines)):
@@ -193,8 +197,11 @@ def _last_word(log: KernelLog, lines: tuple[str, ...], works: re.Pattern[str], f
 
 
 def _shows_all(log: KernelLog, lines: tuple[str, ...]) -> bool:
-    """Return whether an IOMMU at work would have spoken: the whole boot is there, or firmware's list of tables, without one."""
-    if not log.complete or _hypervisor_owns(log):
+    """Return whether an IOMMU at work would have spoken: the whole boot is there, or firmware's list of tables, without one.
+
+    A boot that does not even tell the kind of machine was filtered for some words.
+    """
+    if not log.complete or not log.architecture or _hypervisor_owns(log):
         return False
     if log.started:
         return True

@@ -36,13 +36,18 @@ _JOINS_GROUP = re.compile(r"to (?:iommu )?group \d+")  # one a device: the group
 _RELEASE = re.compile(r"^Linux version (\S+)")
 _CMDLINE = re.compile(r"^(?:Kernel command|Command) line: ?(.*)")
 _HYPERVISOR = re.compile(r"^(?:Hypervisor detected: |Booting (?:paravirtualized )?kernel on (?=Xen))(.+)|^\(XEN\) (Xen) version")
+# Xen calls these HVM before: as its own domain they must not be taken for a guest with everything emulated.
+_XEN_PVH = re.compile(r"^Booting (?:paravirtualized )?kernel on (Xen PVH)")
 _LOCKDOWN = re.compile(r"^(?:Kernel is locked down|Lockdown: .* is restricted)(?: from ([^;]+))?")
 _ARCHITECTURES = (
-    ("x86", re.compile(r"^(?:BIOS-e820|BIOS-provided physical RAM|x86/|smpboot: |microcode: |IOAPIC\[|e820: )")),
-    ("arm", re.compile(r"^(?:Booting Linux on physical CPU|CPU features: detected|psci: |GICv\d|arch_timer: |ARM)")),
+    ("x86", re.compile(r"^(?:BIOS-e820|Xen: \[mem|BIOS-provided physical RAM|x86/|smpboot: |microcode: |IOAPIC\[|e820: )")),
+    ("arm", re.compile(r"^(?:Booting Linux on physical CPU|CPU features: detected|psci: |GICv\d|arch_timer: |ARM|CPU: ARMv\d)")),
     (
         "other",
-        re.compile(r"^(?:hash-mmu: |radix-mmu: |OPAL |powernv|pseries|PowerPC|riscv: |SBI |setup: Linux is running |ARCH: SUN4)"),
+        re.compile(
+            r"^(?:hash-mmu: |radix-mmu: |OPAL |powernv|pseries|PowerPC|Using (?:pSeries|PowerNV|PowerMac) "
+            r"|riscv: |SBI |ARCH: SUN4|(?:setup(?:\.[0-9a-f]{6})?: )?Linux is running |CPU0 revision is: .*MIPS|64-bit Loongson Processor)"
+        ),
     ),
 )
 
@@ -106,7 +111,7 @@ def read_log(capture: Capture, boot: BootLog | None = None) -> KernelLog:
         boots=boot.boots,
         release=_first(_RELEASE, boot.lines),
         command_line=command_line,
-        hypervisor=_first(_HYPERVISOR, boot.lines),
+        hypervisor=_first(_XEN_PVH, boot.lines) or _first(_HYPERVISOR, boot.lines),
         lockdown=_read_lockdown(boot.lines),
         architecture=next((name for name, sign in _ARCHITECTURES if any(sign.match(line) for line in boot.lines)), ""),
         crash_kernel="elfcorehdr=" in (command_line or ""),

@@ -41,6 +41,7 @@ _ELISION = re.compile(r"^\W*(?:\.{3,}|…|snip\w*|cut|skip\w*|trimmed|omitted|tr
 _LOSS = re.compile(r"messages dropped|buffer overrun, some messages lost|[Mm]issed \d+ kernel messages")
 _REBOOT = re.compile(r"^-- (?:Reboot|Boot [0-9a-f]{32}) --")
 _START = re.compile(r"^Linux version \d+\.\d")
+_BEFORE_START = re.compile(r"^Booting Linux on physical CPU")  # Arm says this first
 # User space's turn: what an IOMMU has to say was said before. On x86 it speaks before the line about bounce buffers (2.6.38);
 # an SMMU may come as late as the input devices. A panic ends a boot that came so far.
 _STARTED = re.compile(
@@ -169,7 +170,10 @@ def _read_last_boot(lines: Sequence[_Line]) -> BootLog:
         (at for at, line in enumerate(lines) if line.origin is not _Origin.KERNEL and _REBOOT.match(line.text)), default=-1
     )
     known = bool(begins) and begins[-1] > reboot
-    last = lines[begins[-1] if known else reboot + 1 :]
+    first = begins[-1] if known else reboot + 1
+    if known and first and _BEFORE_START.match(lines[first - 1].text):
+        first -= 1
+    last = lines[first:]
     whole = not any(_LOSS.search(line.text) or _ELISION.match(line.text) for line in last)
     return BootLog(
         tuple(line.text for line in last if line.origin is _Origin.KERNEL),
