@@ -15,10 +15,10 @@ from harness.facts.memory import MemoryRange
 
 _SOURCE = "dmesg"
 _EVIDENCE_LINES = 5
+_ARM = re.compile(r"^(?:ACPI: IORT: SMMU|arm-smmu)")
 _DEVICE = r"^(?:\[Firmware \w+\]: |\S+ [0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]: )?"
 # Drivers that ask for an IOMMU's maker, and the tables that describe one. The quirks of Intel's graphics (printed with or without
 # VT-d) and AMD's IOMMUv2 driver, which every kernel loads, tell nothing.
-_ARM = re.compile(r"^(?:ACPI: IORT: SMMU|arm-smmu|arm_smmu)")
 _MAKERS = (
     (
         "intel",
@@ -78,7 +78,8 @@ _BEHIND_TABLES = re.compile(r"^(?:Zone ranges:|Built \d+ zonelists|Kernel comman
 _DESCRIBING = {"DMAR", "IVRS", "VIOT", "IORT"}
 _DEFAULT_DOMAIN = re.compile(r"^iommu: Default domain type: (Translated|Passthrough)")
 _ALL_PASS = re.compile(
-    r"^AMD-Vi: Initialized for Passthrough Mode|^(?:DMAR|IOMMU): (?:[Hh]ard|[Ss]oft)ware identity mapping for device (?!(?:0000:)?00:02\.0)"
+    r"^AMD-Vi: Initialized for Passthrough Mode|^(?:DMAR|IOMMU): (?:[Hh]ard|[Ss]oft)ware identity mapping for device "
+    r"(?!(?:0000:)?00:02\.0)"
     r"|^\S+ (?!0000:00:02\.0)\S+: DMAR: (?:Hard|Soft)ware identity mapping"
 )
 _RANGE = r"\[?(?:mem )?0x([0-9a-f]{1,16})\s*-\s*0x([0-9a-f]{1,16})\]"

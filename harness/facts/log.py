@@ -46,7 +46,8 @@ _ARCHITECTURES = (
         "other",
         re.compile(
             r"^(?:hash-mmu: |radix-mmu: |OPAL |powernv|pseries|PowerPC|Using (?:pSeries|PowerNV|PowerMac) "
-            r"|riscv: |SBI |ARCH: SUN4|(?:setup(?:\.[0-9a-f]{6})?: )?Linux is running |CPU0 revision is: .*MIPS|64-bit Loongson Processor)"
+            r"|riscv: |SBI |ARCH: SUN4|(?:setup(?:\.[0-9a-f]{6})?: )?Linux is running "
+            r"|CPU0 revision is: .*MIPS|64-bit Loongson Processor)"
         ),
     ),
 )
