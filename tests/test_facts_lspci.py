@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
@@ -307,3 +309,51 @@ def test_lspci_cut_off_is_never_another_answer(length: int) -> None:
     for told in parse_lspci(DETAILS[:length]):
         assert told.prog_if in {None, whole[told.address].prog_if}
         assert told.driver is None or (whole[told.address].driver or "").startswith(told.driver)
+
+
+CONFIG = """05:00.0 USB controller: Cards Ltd. Card (rev 04)
+00: c0 c0 94 01 06 04 10 00 04 30 03 0c 10 00 00 00
+10: 04 00 00 fe 00 00 00 00 00 00 00 00 00 00 00 00
+20: 00 00 00 00 00 00 00 00 00 00 00 00 c1 c1 02 00
+30: 00 00 00 00 50 00 00 00 00 00 00 00 0b 01 00 00
+
+"""
+BRIDGE = """00:1c.0 PCI bridge: Cards Ltd. Port
+00: c0 c0 1c 00 07 04 10 00 00 00 04 06 10 00 81 00
+10: 00 00 00 00 00 00 00 00 00 05 05 00 f0 00 00 00
+20: 00 fe 00 fe f1 ff 01 00 00 00 00 00 00 00 00 00
+30: 00 00 00 00 40 00 00 00 00 00 00 00 0b 01 00 00
+
+"""
+
+
+def test_lspci_reads_configuration_space() -> None:
+    """With -x the bytes tell the id, the interface, the subsystem and the bridge above; names are lspci's."""
+    told = parse_lspci(BRIDGE + CONFIG)[1]
+
+    assert (told.id, told.kind, told.prog_if, told.subsystem) == ("c0c0:0194", 0x0C03, 0x30, "c1c1:0002")
+    assert (told.name, told.path) == ("Cards Ltd. Card", "/sys/devices/pci0000:00/0000:00:1c.0/0000:05:00.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "prog_if", "subsystem"),
+    [
+        pytest.param(CONFIG.partition("10: ")[0], 0x30, "", id="one-row"),
+        pytest.param(CONFIG.partition(" 10 00 00 00\n")[0], None, "", id="half-a-row"),
+        pytest.param(CONFIG.partition("\n10: ")[0].replace("00: ", "10: "), None, "", id="other-offset"),
+        pytest.param(re.sub(r"(?<= )[0-9a-f]{2}(?= |$)", "ff", CONFIG, flags=re.MULTILINE), None, "", id="dead"),
+    ],
+)
+def test_lspci_broken_configuration_space(text: str, prog_if: int | None, subsystem: str) -> None:
+    """Bytes that are cut off, or of a function that does not answer, tell nothing that they do not hold."""
+    told = one(text.replace("05:ff.0", "05:00.0"))
+
+    assert (told.prog_if, told.subsystem) == (prog_if, subsystem)
+
+
+@pytest.mark.parametrize("kind", ["Class 0c0330", "0c0330", "USB controller [0c0330]"])
+def test_lspci_class_of_six_digits(kind: str) -> None:
+    """A class with its interface, as toybox prints it with -e, is a USB controller like any other."""
+    told = one(f"05:00.0 {kind}: c0c0:0194 xhci_hcd\n")
+
+    assert (told.kind, told.prog_if, told.id, told.driver) == (0x0C03, 0x30, "c0c0:0194", "xhci_hcd")

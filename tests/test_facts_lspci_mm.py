@@ -121,3 +121,10 @@ def test_mm_nothing_is_no_function(text: str) -> None:
 def test_mm_survives_damage(text: str) -> None:
     """A text cut off anywhere, with other characters in it, is read without an error."""
     assert all(find_address(told.address) == told.address for told in parse_lspci_mm(text))
+
+
+def test_mm_class_of_six_digits() -> None:
+    """A class with its interface, as toybox prints it with -e and -m, tells both."""
+    told = one('05:00.0 "Class 0c0330" "c0c0" "0194" "c1c1" "0002"')
+
+    assert (told.kind, told.prog_if) == (0x0C03, 0x30)

@@ -1,4 +1,4 @@
-"""What ``lspci`` prints, with any of -n, -nn, -v, -vv, -vvv, -k, -D, -PP or none, several times in one text, indented or not."""
+"""What ``lspci`` prints, with any of -n, -nn, -v, -vv, -vvv, -k, -x, -D, -PP or none, once or several times, indented or not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from harness.core.pci import PciAddress
+from harness.facts.lspci_config import read_config, read_row, read_secondary
 from harness.facts.names import read_class_codes
-from harness.facts.told import Told, find_address, join, join_outputs, split_kind
+from harness.facts.told import Told, fill, find_address, join, join_outputs, split_kind, split_prog_if
 
 _QUOTED = re.compile(r"^(?:\s*>)+ ?")
 _PROMPT = re.compile(r"^(?:[\w.@:~/()-]*\s?\$\s+\S|(?:.{0,80}?[#$%>]\s*)?(?:sudo\s+)?(?:/\S*/)?lspci(?:\s+[-|]|\s*$))")
@@ -55,6 +56,7 @@ class _Record:
     pin_off: bool = False
     flags: str = ""
     secondary: int | None = None
+    config: bytes = b""  # of -x
 
 
 def parse_lspci(text: str, classes: Mapping[str, int] | None = None) -> tuple[Told, ...]:
@@ -109,6 +111,7 @@ def _read_line(record: _Record, line: str) -> None:
     key, _, value = line.partition(":")
     value = value.strip()
     record.detailed = True
+    record.config += read_row(line, len(record.config))
     record.pin_off = record.pin_off or "DisINTx+" in line
     if record.flags and not _KEY.match(line):  # Flags: is long, and a mail client may have broken it
         _read_flags(record, f"{record.flags} {line}")
@@ -175,6 +178,8 @@ def _read_capability(record: _Record, value: str) -> None:
 def _read_output(records: list[_Record], classes: Mapping[str, int]) -> dict[str, Told]:
     """Return the functions of one output. Where it shows drivers at all, one that it shows to its end without has none."""
     shows_drivers = any("driver" in record.told for record in records)
+    for record in records:
+        record.secondary = record.secondary or read_secondary(record.config)
     bridges = {(record.address[:-8], record.secondary): record.address for record in records if record.secondary}
     found: dict[str, Told] = {}
     for record in records:
@@ -183,7 +188,8 @@ def _read_output(records: list[_Record], classes: Mapping[str, int]) -> dict[str
         head = _read_head(record.head, classes)
         path = _path(record.address, bridges)
         told = Told(record.address, interrupts=_interrupts(record), path=path)
-        told = msgspec.structs.replace(told, **(head | record.told))
+        bytes_told = msgspec.structs.replace(Told(record.address), **read_config(record.config))
+        told = fill(msgspec.structs.replace(told, **(head | record.told)), bytes_told)
         earlier = found.get(record.address)
         found[record.address] = told if earlier is None else earlier if told.contradicts(earlier) else join(earlier, told)
     return found
@@ -208,7 +214,7 @@ def _read_head(head: str, classes: Mapping[str, int]) -> dict[str, object]:
     if revision and prog_if and revision[1] == prog_if[1] == "ff":
         return told  # the function does not answer any more: every byte reads as ones
     told["revision"] = int(revision[1], 16) if revision else None
-    told["prog_if"] = int(prog_if[1], 16) if prog_if else None
+    told["prog_if"] = int(prog_if[1], 16) if prog_if else split_prog_if(kind)
     return told
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from harness.facts.names import read_class_codes
-from harness.facts.told import Told, find_address, join_outputs, split_kind
+from harness.facts.told import Told, find_address, join_outputs, split_kind, split_prog_if
 
 _FIELD = re.compile(
     r"^\s*(Slot|Class|Vendor|Device|SVendor|SDevice|PhySlot|Rev|ProgIf|Driver|Module|NUMANode|IOMMUGroup):\s*(.*)$"
@@ -74,6 +74,7 @@ def _tell(address: str, words: Words, classes: Mapping[str, int]) -> Told:
     first = {name: values[0] for name, values in words.items()}
     names = [_name(first.get(part, "")) for part in ("Vendor", "Device")]
     revision, prog_if = (_byte(first.get(part, "")) for part in ("Rev", "ProgIf"))
+    prog_if = split_prog_if(first.get("Class", "")) if prog_if is None else prog_if
     node = first.get("NUMANode", "")
     told = Told(
         address,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -11,6 +12,7 @@ from harness.core.pci import PciAddress
 USB_CLASS = 0x0C03
 # Which programming interface a driver of a function of class 0c03 speaks; - and _ are the same in a module's name.
 _INTERFACES = (("xhci", 0x30), ("ehci", 0x20), ("ohci", 0x10), ("uhci", 0x00), ("thunderbolt", 0x40))
+_CLASS = re.compile(r"\[((?:[0-9a-f]{2}){2,3})\]$|^(?:Class )?((?:[0-9a-f]{2}){2,3})$", re.IGNORECASE)
 _NOT_TOLD = (None, "", ())
 # What may change while a host runs: the text that was printed last is right.
 _VOLATILE = ("driver", "modules", "group", "interrupts", "link_speed", "link_width")
@@ -74,11 +76,18 @@ def interface_of(driver: str | None) -> int | None:
 
 def split_kind(text: str, classes: Mapping[str, int]) -> int | None:
     """Return class and subclass of ``USB controller [0c03]``, ``Class 0c03``, ``0c03`` or, by its name, ``USB controller``."""
-    text = text.strip()
-    digits = text[-5:-1] if text.endswith("]") and text[-6:-5] == "[" else text.removeprefix("Class ")
-    if len(digits) == len("0c03") and not set(digits.lower()) - set("0123456789abcdef"):
-        return int(digits, 16)
-    return classes.get(text.lower())
+    digits = _class_digits(text)
+    return int(digits[:4], 16) if digits else classes.get(text.strip().lower())
+
+
+def split_prog_if(text: str) -> int | None:
+    """Return the programming interface where a class stands with it: ``Class 0c0330``, as toybox prints it with -e."""
+    return int(digits[4:], 16) if (digits := _class_digits(text))[4:] else None
+
+
+def _class_digits(text: str) -> str:
+    match = _CLASS.search(text.strip())
+    return match[1] or match[2] if match else ""
 
 
 def join_outputs(outputs: Iterable[Mapping[str, Told]]) -> tuple[Told, ...]:
