@@ -9,6 +9,7 @@ import pytest
 from harness.core.capture import Capture, Item, Status
 from harness.facts.log import LOG, KernelLog, read_log
 from harness.facts.log_lines import parse_boot_log
+from harness.rules.survey import Source, survey_of
 
 MESSAGES = (
     "Linux version 6.1.0-demo (b@h) (gcc) #1 SMP",
@@ -251,3 +252,15 @@ def test_log_of_megabytes(data: bytes) -> None:
     read(data)
 
     assert time.monotonic() - began < 10  # it takes one, on a machine that does nothing else
+
+
+@pytest.mark.parametrize("word", ["DMAR: ", "AMD-Vi: ", "broken ", "renesas fail ", "FLR ", "kvm ", "[0000:00:1f.0] "])
+def test_log_of_garbage_in_one_line_is_judged_at_once(word: str) -> None:
+    """A line that no kernel could print, full of words that rules look for, costs no more than its length."""
+    began = time.monotonic()
+    garbage = Capture({"commands/dmesg": Item(Status.READ, (word * (4 << 20 >> 3)).encode())}, scope=())
+
+    survey = survey_of(garbage, Source("capture", "garbage"))
+
+    assert survey.iommu.dma_remapping == "unknown"
+    assert time.monotonic() - began < 5

@@ -53,6 +53,7 @@ _STAMPED_SHARE = 0.3  # of a log in mail every second line may be the rest of on
 _WRAPPED_AT = 60  # no mail program breaks a line before that column
 _REST_AT_MOST = 6
 _SHORTEST = 3
+_LONGEST = 2048  # twice what printk holds, stamps included; the rest of a longer line is nobody's message
 
 
 class BootLog(NamedTuple):
@@ -83,7 +84,8 @@ class _Line(NamedTuple):
 def parse_boot_log(text: str) -> BootLog:
     """Return the messages of the last boot; a kexec or a crash kernel is a boot of its own, and begins like any other."""
     text = unwrap_export(text)
-    lines = [_parse_line(line) for line in text.replace("\r", "\n").split("\n") if len(line) >= _SHORTEST and not line.isspace()]
+    told = (line[:_LONGEST] for line in text.replace("\r", "\n").split("\n") if len(line) >= _SHORTEST and not line.isspace())
+    lines = [_parse_line(line) for line in told]
     bare = sum(line.origin is _Origin.BARE for line in lines)
     if len(lines) - bare > _STAMPED_SHARE * len(lines):
         lines = list(_join(lines))

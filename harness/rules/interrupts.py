@@ -16,7 +16,7 @@ _LOG_LINE = re.compile(r"DMAR-IR|interrupt.?remapping|IRQ remapping|x2apic", re.
 _FIRMWARE = re.compile(
     r"has no mapping iommu|not in IVRS table|No southbridge IOAPIC|Disabling interrupt remapping"
     r"|Not enabl(?:e|ing) interrupt remapping|Failed to enable (?:irq|interrupt)[ -]remapping|irq-injection attacks"
-    r"|interrupt remapping is being disabled|broken (?:on this|.*chipset).*interrupt remapping",
+    r"|interrupt remapping is being disabled|broken (?:on this|.{0,200}chipset).{0,200}interrupt remapping",
     re.IGNORECASE,
 )
 _X2APIC = re.compile(

@@ -10,7 +10,7 @@ from harness.rules.rule import Opinion, Target, host_rule, no_sign
 
 # "kvm: disabled by bios" of old kernels, "x86/cpu: VMX (outside TXT) disabled by BIOS" since 5.6, "SVM disabled (by BIOS) in
 # MSR_VM_CR" since 6.6, and what kvm_intel and kvm_amd say when they are loaded.
-_DISABLED = re.compile(r"(?:kvm|VMX|SVM).*(?:disabled|not enabled) \(?(?:by|in) bios\b", re.IGNORECASE)
+_DISABLED = re.compile(r"(?:kvm|VMX|SVM).{0,200}(?:disabled|not enabled) \(?(?:by|in) bios\b", re.IGNORECASE)
 
 
 @host_rule(

@@ -13,7 +13,7 @@ from harness.rules.rule import Opinion, Target, controller_rule, host_rule, no_s
 # A unit, or all of them, is given up. Spelled as intel/dmar.c and amd/init.c print it; "dmar:" in small letters up to Linux 4.1.
 _GIVEN_UP = re.compile(
     r"returns all ones|parse DMAR table failure|no DMAR devices found|AMD-Vi: Error initialization|IVRS invalid checksum"
-    r"|(?:DMAR|IOMMU|AMD-Vi): (?:.*initialization failed|failed to (?:initialize|init|enable|allocate|map|find|set))"
+    r"|(?:DMAR|IOMMU|AMD-Vi): (?:.{0,200}initialization failed|failed to (?:initialize|init|enable|allocate|map|find|set))"
     r"|Disabling IOMMU\b(?! for)",
     re.IGNORECASE,
 )
@@ -22,7 +22,7 @@ _BLAMED = re.compile(
     r"|EFR mismatch|IVMD: no IOMMU for device))",
     re.IGNORECASE,
 )
-_SNP = re.compile(r"AMD-Vi: .*SNP (?:support )?enabled|SEV-SNP enabled", re.IGNORECASE)
+_SNP = re.compile(r"AMD-Vi: .{0,200}SNP (?:support )?enabled|SEV-SNP enabled", re.IGNORECASE)
 _SHOWN = 5
 
 

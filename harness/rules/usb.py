@@ -19,10 +19,12 @@ _KINDS = {
     0xFE: "a USB device controller (xDCI): it makes this machine a device of another",
 }
 _RENESAS = {"1912:0014", "1912:0015"}
-_FIRMWARE = re.compile(r"renesas.*(?:fail|can't|unable|timed? ?out|not found)|(?:fail|can't).*renesas_usb_fw", re.IGNORECASE)
+_FIRMWARE = re.compile(
+    r"renesas.{0,200}(?:fail|can't|unable|timed? ?out|not found)|(?:fail|can't).{0,200}renesas_usb_fw", re.IGNORECASE
+)
 _RESET_TROUBLE = re.compile(
     r"not ready \d+ms after|no available reset|(?:refused to|can't|unable to) change power state|reset failed"
-    r"|FLR.*timed? ?out|HC died|assume dead|Host halt failed",
+    r"|FLR.{0,200}timed? ?out|HC died|assume dead|Host halt failed",
     re.IGNORECASE,
 )
 
