@@ -44,7 +44,7 @@ SECTION_PATHS: Mapping[str, tuple[str, ...]] = {
     "pci": ("sys/bus/pci",),
     "links": (),  # attributes of what pci asks for
     "usb": ("sys/bus/usb", "sys/class/tty"),
-    "block": ("sys/class/block", "sys/fs/ext4", "sys/fs/xfs", "sys/fs/f2fs", "sys/fs/erofs", "sys/fs/btrfs"),
+    "block": ("sys/class/block", "sys/fs/ext4", "sys/fs/xfs", "sys/fs/f2fs", "sys/fs/erofs", "sys/fs/btrfs", "commands/zpool"),
     "mounts": ("proc/self/mountinfo", "proc/swaps"),
     "net": ("sys/class/net", "proc/net"),
     "modules": ("proc/modules", "sys/module", "etc/modprobe.d", "lib/modprobe.d", "commands/vfio-modules"),

@@ -17,14 +17,19 @@ from harness.facts.log import KernelLog, read_boot_log, read_log
 from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_tools, read_vfio, read_xhci_module
 from harness.facts.names import read_pci_names
 from harness.facts.network import NetworkInterface, read_network
+from harness.facts.network import find_unplaced as find_unplaced_interfaces
 from harness.facts.pci import PciDevice, find_pci_disagreements, read_pci
 from harness.facts.storage import Disk, read_disks
+from harness.facts.storage import find_unplaced as find_unplaced_disks
 from harness.facts.sysfs import timed_out
 from harness.facts.usb import UsbBus, UsbDevice, find_usb_disagreements, read_usb, read_usb_tree
 
 MOUNTS, SWAPS, ROUTES, GROUPS = "/proc/self/mountinfo", "/proc/swaps", "/proc/net/route", "/sys/kernel/iommu_groups"
 LISTS = (MOUNTS, SWAPS, ROUTES, GROUPS)
 """What tells whom the host would lose with a controller."""
+
+BLOCKS, INTERFACES, SESSION = "/sys/class/block", "/sys/class/net", "SSH_CONNECTION"
+"""Where disks and interfaces lie, and what tells by which of these the session goes."""
 
 
 class HostFacts(msgspec.Struct, frozen=True):
@@ -34,7 +39,8 @@ class HostFacts(msgspec.Struct, frozen=True):
     ``gaps`` names what the host would not say: ``commands/dmesg denied``, ``sections/pci timed out``.
     ``unasked`` names the sections of the probe of which the capture holds nothing and that nobody asked the host for.
     ``xhci_module``: the host's driver for xHCI controllers is ``loaded``, ``builtin`` or ``unknown``.
-    ``unread`` names the lists of what the host would lose that did not come, for whatever reason: they prove nothing.
+    ``unread`` names the lists of what the host would lose that did not come, for whatever reason: they prove nothing; and each
+    disk and interface of which it was not read where it hangs.
     """
 
     taken: str = ""
@@ -55,7 +61,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     disagreements: tuple[Disagreement, ...] = ()
     gaps: tuple[str, ...] = ()
     tools: tuple[str, ...] | None = None
-    unread: tuple[str, ...] = LISTS
+    unread: tuple[str, ...] = (*LISTS, SESSION)
     unasked: tuple[str, ...] = ()
     xhci_module: str = "unknown"
 
@@ -170,7 +176,14 @@ def _read_unread(capture: Capture, iommu: Iommu) -> tuple[str, ...]:
     unread = [name for name in LISTS if name != GROUPS and capture.get(name[1:]).status is not Status.READ]
     unread += [ROUTES] if capture.get("proc/net/ipv6_route").status in gone else []
     unread += [] if iommu.groups_complete else [GROUPS]
+    session = "commands/ssh-connection"
+    unread += [] if capture.get(session).status is Status.READ or _is_absent(capture, session) else [SESSION]
+    unread += [*find_unplaced_disks(capture), *find_unplaced_interfaces(capture)]
     return tuple(dict.fromkeys(unread))
+
+
+def _is_absent(capture: Capture, name: str) -> bool:
+    return capture.get(name).status is Status.ABSENT and capture.asked(name)
 
 
 def _read_told_groups(iommu: Iommu) -> dict[str, str]:
@@ -182,8 +195,13 @@ def _read_told_groups(iommu: Iommu) -> dict[str, str]:
 
 def _read_unasked(capture: Capture) -> tuple[str, ...]:
     unasked = {section for section in SECTION_PATHS if not capture.asked_section(section)}
-    # Of the devices one counts: a tree with /dev/vfio alone tells nothing of KVM.
-    unasked |= set() if capture.asked("dev/kvm") or timed_out(capture, "devices") else {"devices"}
+    # Of some sections one item counts: a tree with /dev/vfio alone tells nothing of KVM, and routes nothing of interfaces.
+    telling = {"devices": "dev/kvm", "block": BLOCKS[1:], "net": INTERFACES[1:]}
+    unasked |= {
+        section
+        for section, name in telling.items()
+        if not (capture.asked(name) or capture.has(name) or timed_out(capture, section))
+    }
     return tuple(section for section in SECTION_PATHS if section in unasked)
 
 

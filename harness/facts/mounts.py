@@ -55,3 +55,17 @@ def parse_swaps(text: str) -> tuple[str, ...]:
 def unescape(text: str) -> str:
     r"""Return a word of mountinfo as it was: ``\040`` is a space there."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def parse_pools(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the disks of each pool in ``zpool status -LP``: ``rpool`` -> ``/dev/sda3``."""
+    pools: dict[str, list[str]] = {}
+    name = ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["pool:"] and len(words) > 1:
+            name = words[1]
+            pools[name] = []
+        elif name and words and words[0].startswith("/dev/"):
+            pools[name].append(words[0])
+    return {pool: tuple(disks) for pool, disks in pools.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +14,7 @@ from harness.facts.sysfs import pci_addresses_on, read_names, read_path
 _FOLDER = "sys/class/net"
 _LOWER = "lower_"
 _REJECT = 0x0200
+_SWITCH = "ovs-system"
 
 
 class NetworkInterface(msgspec.Struct, frozen=True):
@@ -28,6 +29,13 @@ class NetworkInterface(msgspec.Struct, frozen=True):
     default_route: bool = False
 
 
+def find_unplaced(capture: Capture) -> tuple[str, ...]:
+    """Return the interfaces of which it was not read where they hang, those that only a route names among them."""
+    routed = {route.interface for route in _read_routes(capture)}
+    names = sorted({*read_names(capture, _FOLDER), *routed})
+    return tuple(f"/{_FOLDER}/{name}" for name in names if not read_path(capture, f"{_FOLDER}/{name}"))
+
+
 class Route(NamedTuple):
     """A destination and the interface that leads there."""
 
@@ -38,12 +46,22 @@ class Route(NamedTuple):
 def read_network(capture: Capture) -> tuple[NetworkInterface, ...]:
     """Read every interface; the session is the one in which the probe ran."""
     names = read_names(capture, _FOLDER)
-    routes = (*parse_routes(capture.text("proc/net/route") or ""), *parse_routes6(capture.text("proc/net/ipv6_route") or ""))
-    lower = {name: _read_lower(capture, name) for name in names}
+    routes = _read_routes(capture)
+    lower = {name: _read_lower(capture, name) or _find_switch(capture, name, names) for name in names}
     defaults = _with_lower({route.interface for route in routes if route.network.prefixlen == 0}, lower)
     session = find_interface(capture.text("commands/ssh-connection") or "", routes)
     carriers = _with_lower({session} if session else set(), lower)
     return tuple(_read_interface(capture, name, carriers, defaults) for name in names)
+
+
+def _read_routes(capture: Capture) -> tuple[Route, ...]:
+    return (*parse_routes(capture.text("proc/net/route") or ""), *parse_routes6(capture.text("proc/net/ipv6_route") or ""))
+
+
+def _find_switch(capture: Capture, name: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return Open vSwitch as what a virtual interface stands on: its bridges do not name what they are made of."""
+    virtual = "/virtual/" in (read_path(capture, f"{_FOLDER}/{name}") or "")
+    return (_SWITCH,) if virtual and _SWITCH in names and name != _SWITCH else ()
 
 
 def _read_interface(capture: Capture, name: str, carriers: set[str], defaults: set[str]) -> NetworkInterface:

@@ -231,7 +231,10 @@ section_usb() {
 section_block() {
     for block in sys/class/block/*; do
         case $block in
-        */ram[0-9]* | */loop[0-9]*) continue ;;
+        */ram[0-9]* | */loop[0-9]*)
+            line "$block/loop/backing_file" # of most there is none
+            continue
+            ;;
         esac
         [ -e "$block" ] || continue
         link "$block"
@@ -243,6 +246,8 @@ section_block() {
     # A mount that no process can reach (below an overlay, in an abandoned initramfs) still shows here.
     for kind in ext4 xfs f2fs erofs; do names "sys/fs/$kind"; done
     for pool in sys/fs/btrfs/*/devices; do names "$pool"; done
+    # ZFS alone says which disks it has. Its program would load a module that is not there.
+    if [ -d sys/module/zfs ] || [ -n "$root" ]; then output zpool zpool status -LP; fi
 }
 
 section_mounts() {

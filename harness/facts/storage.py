@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from harness.core.capture import Capture
-from harness.facts.mounts import Mount, parse_mountinfo, parse_swaps
+from harness.core.capture import Capture, Status
+from harness.facts.mounts import Mount, parse_mountinfo, parse_pools, parse_swaps
 from harness.facts.sysfs import pci_addresses_on, read_names, read_number, read_path
 from harness.facts.usb import UsbDevice
 
@@ -19,13 +19,18 @@ _SECTOR_BYTES = 512
 _USB_DEVICE = re.compile(r"^\d+-\d+(\.\d+)*$")
 _FILESYSTEMS = ("ext4", "xfs", "f2fs", "erofs")
 _TRANSPORTS = ("uas", "usb-storage")
+_ZPOOL = "commands/zpool"
+_UNLISTED = re.compile(r"^(?:loop|ram)\d")
+# The kernel's own names of disks and partitions; others (/dev/root, /dev/disk/...) are only links.
+_OWN_NAME = re.compile(r"^/dev/((?:sd|hd|vd|xvd|nvme|mmcblk|md|dm-)\w+)$")
+_ZVOL = re.compile(r"^zd\d+")
 
 
 class Disk(msgspec.Struct, frozen=True):
     """One whole disk. ``serial`` is the USB device's if it hangs on one; ``transport`` is ``usb-storage``, ``uas`` or None.
 
     ``used_for`` names what the host does with it or its partitions, also through dm and md: ``root``, mount points, ``swap``,
-    ``held by md0``, ``ext4 mounted out of sight``; empty: nothing.
+    ``held by md0``, ``ext4 mounted out of sight``; empty: nothing, or ``uses_known`` is off: not all of its users were read.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Disk(msgspec.Struct, frozen=True):
     transport: str | None = None
     partitions: tuple[str, ...] = ()
     used_for: tuple[str, ...] = ()
+    uses_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class _Block:
     path: str
     partition: bool
     holders: tuple[str, ...]
+    holders_known: bool
     dm_name: str
 
     @property
@@ -69,6 +76,21 @@ def read_disks(capture: Capture, usb: Sequence[UsbDevice]) -> tuple[Disk, ...]:
     return tuple(_read_disk(capture, block, blocks, uses, usb) for block in disks)
 
 
+def find_unplaced(capture: Capture) -> tuple[str, ...]:
+    """Return the block devices of which it was not read where they hang, those that only mounts and swap name among them."""
+    mounted = [mount.source for mount in parse_mountinfo(capture.text("proc/self/mountinfo") or "")]
+    used = map(_OWN_NAME.match, (*mounted, *parse_swaps(capture.text("proc/swaps") or "")))
+    named = {match[1] for match in used if match}
+    names = [name for name in sorted({*read_names(capture, _FOLDER), *named}) if not _UNLISTED.match(name)]
+    return tuple(f"/{_FOLDER}/{name}" for name in names if not read_path(capture, f"{_FOLDER}/{name}"))
+
+
+def _was_listed(capture: Capture, folder: str) -> bool:
+    """Return whether what a folder holds was read; a probe lists none that is not there."""
+    status = capture.get(folder).status
+    return status is Status.READ or capture.has(folder) or (status is Status.ABSENT and capture.asked(folder))
+
+
 def _read_block(capture: Capture, name: str) -> _Block:
     folder = f"{_FOLDER}/{name}"
     return _Block(
@@ -77,6 +99,7 @@ def _read_block(capture: Capture, name: str) -> _Block:
         path=read_path(capture, folder) or "",
         partition=capture.text(f"{folder}/partition") is not None,
         holders=read_names(capture, f"{folder}/holders"),
+        holders_known=_was_listed(capture, f"{folder}/holders"),
         dm_name=capture.text(f"{folder}/dm/name") or "",
     )
 
@@ -86,6 +109,7 @@ def _read_disk(
 ) -> Disk:
     folder = f"{_FOLDER}/{block.name}"
     device = _usb_device(block.path, usb)
+    parts = [other for other in blocks.values() if other.parent == block.name]
     scheduler = capture.text(f"{folder}/queue/scheduler") or ""
     return Disk(
         name=block.name,
@@ -100,8 +124,9 @@ def _read_disk(
         usb_device=device.name if device else None,
         pci_addresses=pci_addresses_on(block.path),
         transport=next((name for name in _TRANSPORTS if device and name in device.drivers), None),
-        partitions=tuple(other.name for other in blocks.values() if other.parent == block.name),
+        partitions=tuple(partition.name for partition in parts),
         used_for=tuple(dict.fromkeys(_uses_of(block, blocks, uses, set()))),
+        uses_known=all(part.holders_known for part in (block, *parts)) and not _hides_pools(capture),
     )
 
 
@@ -137,16 +162,47 @@ def _read_uses(capture: Capture, blocks: Mapping[str, _Block]) -> dict[str, list
     swaps = (_by_source(source, blocks) for source in parse_swaps(capture.text("proc/swaps") or ""))
     for name in filter(None, swaps):
         uses[name].append("swap")
-    for filesystem, name in _mounted_filesystems(capture):
-        if name in blocks and not uses[name]:
-            uses[name].append(f"{filesystem} mounted out of sight")
+    for use, sources in _pool_uses(capture, mounts):
+        for name in filter(None, (_by_source(source, blocks) for source in sources)):
+            uses[name].append(use)
+    for loop, file in _backing_files(capture):
+        if below := _by_source(file, blocks):
+            uses[below].append(f"held by {loop}")
+    for filesystem, members in _mounted_filesystems(capture):
+        seen = [use for name in members for use in uses[name]] or [f"{filesystem} mounted out of sight"]
+        for name in members:
+            uses[name] = uses[name] or list(seen)
     return uses
+
+
+def _pool_uses(capture: Capture, mounts: Sequence[Mount]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what each ZFS pool is used for, and its disks."""
+    for pool, disks in parse_pools(capture.text(_ZPOOL) or "").items():
+        own = [mount for mount in mounts if mount.filesystem == "zfs" and mount.source.partition("/")[0] == pool]
+        yield from ((mount.use, disks) for mount in own)
+        if not own:
+            yield f"held by the ZFS pool {pool}", disks
+
+
+def _hides_pools(capture: Capture) -> bool:
+    """Return whether ZFS is at work, and nobody read which disks it has."""
+    mounts = parse_mountinfo(capture.text("proc/self/mountinfo") or "")
+    at_work = any(mount.filesystem == "zfs" for mount in mounts) or any(map(_ZVOL.match, read_names(capture, _FOLDER)))
+    return at_work and not parse_pools(capture.text(_ZPOOL) or "")
+
+
+def _backing_files(capture: Capture) -> Iterator[tuple[str, str]]:
+    """Yield each loop device in use, and its file or disk."""
+    for name in capture.children(_FOLDER):
+        if file := capture.text(f"{_FOLDER}/{name}/loop/backing_file"):
+            yield name, file
 
 
 def _blocks_below(mount: Mount, mounts: Sequence[Mount], blocks: Mapping[str, _Block]) -> Iterator[str]:
     """Yield the block devices of a mount: its own, or those of an overlay's layers."""
-    if name := _by_number(mount.device, blocks) or _by_source(mount.source, blocks):
-        yield name
+    found = _by_number(mount.device, blocks)
+    # bcachefs names all of its disks.
+    yield from filter(None, [found] if found else (_by_source(source, blocks) for source in mount.source.split(":")))
     for layer in mount.layers:
         holding = [other for other in mounts if other is not mount and _contains(other.point, layer)]
         # A folder can be mounted on several times: the last of the longest is the one that shows.
@@ -173,11 +229,9 @@ def _contains(point: str, path: str) -> bool:
     return point in {"/", path} or path.startswith(point + "/")
 
 
-def _mounted_filesystems(capture: Capture) -> Iterator[tuple[str, str]]:
-    """Yield each file system in the kernel and its block device: also mounts that no process can reach any more."""
+def _mounted_filesystems(capture: Capture) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each file system in the kernel and its block devices: also mounts that no process can reach any more."""
     for filesystem in _FILESYSTEMS:
-        for name in read_names(capture, f"sys/fs/{filesystem}"):
-            yield filesystem, name
+        yield from ((filesystem, (name,)) for name in read_names(capture, f"sys/fs/{filesystem}"))
     for pool in capture.children("sys/fs/btrfs"):
-        for name in read_names(capture, f"sys/fs/btrfs/{pool}/devices"):
-            yield "btrfs", name
+        yield "btrfs", read_names(capture, f"sys/fs/btrfs/{pool}/devices")

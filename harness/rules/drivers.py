@@ -21,6 +21,8 @@ PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
     why="It is the driver by which QEMU receives a PCI function.",
     remedy="install the kernel's extra modules (Ubuntu: linux-modules-extra-..., Fedora: kernel-modules)",
     source="clayfreeman/gpu-passthrough#3, 64kramsystem/vga-passthrough#34, driver-api/vfio.html",
+    required=True,
+    tried=True,
 )
 def vfio_pci(facts: HostFacts, _: Target) -> Opinion:
     """Tell where the driver is."""
@@ -63,6 +65,7 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     why="It is the driver that the controller is given back to; its name differs from board to board and from its module's.",
     remedy="where nobody uses it: unbind it, clear driver_override, modprobe xhci_pci, echo ADDRESS >/sys/bus/pci/drivers_probe",
     source="QubesOS/qubes-issues#5713, QubesOS/qubes-issues#5843, dracut-ng/dracut#2491, balena-os/balena-raspberrypi#1361",
+    required=True,
 )
 def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:
     """Tell the driver in sysfs; one that is already the passing driver was left behind by somebody."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.core.finding import Evidence, Severity
-from harness.facts.host import MOUNTS, ROUTES, SWAPS, HostFacts
+from harness.facts.host import BLOCKS, INTERFACES, MOUNTS, ROUTES, SESSION, SWAPS, HostFacts
+from harness.facts.network import NetworkInterface
 from harness.facts.pci import PciDevice
 from harness.facts.storage import Disk
 from harness.facts.usb import UsbDevice
@@ -20,6 +21,7 @@ _USE_SOURCES = "/proc/self/mountinfo, /proc/swaps, /sys/class/block/*/holders, /
     why="A disk that is mounted, swapped to or part of an array would vanish under the host, with its data.",
     remedy="move the disk to another controller, or unmount it (swapoff, stop the array); a root disk must move",
     source="PVE-Tools/PVE-Tools-9#98, foxlet/macOS-Simple-KVM#373",
+    required=True,
 )
 def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Look for uses of the disks behind the controller."""
@@ -32,7 +34,7 @@ def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     late = [section for section in ("block", "mounts", "usb") if facts.section_timed_out(section)]
     if late:
         return Opinion(Severity.UNKNOWN, f"the host's disks were not read in whole ({', '.join(late)})", evidence)
-    if hidden := [name for name in (MOUNTS, SWAPS) if name in facts.unread]:
+    if hidden := _hidden_uses(facts, found, controller):
         return Opinion(Severity.UNKNOWN, f"the host does not show what it uses its disks for ({', '.join(hidden)})", evidence)
     nothing = Evidence("/sys/class/block", f"no disk behind {controller.address}")
     message = "the host uses none of the disks on the controller" if found else "there is no disk on the controller"
@@ -45,6 +47,7 @@ def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     why="With the network interface that carries the session, the session is lost and nobody can undo the bind.",
     remedy="connect to the host through another interface, or work at its own console",
     source="foxlet/macOS-Simple-KVM#373",
+    required=True,
 )
 def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Look for interfaces behind the controller that carry the session or the only way out."""
@@ -53,17 +56,10 @@ def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
         Evidence(f"/sys/class/net/{interface.interface}", f"{interface.path} {interface.state} {interface.address}")
         for interface in found
     )
-    session = [interface.interface for interface in found if interface.carries_ssh]
-    if session:
-        return Opinion(Severity.REFUSAL, f"{session[0]} on the controller carries this session", evidence)
-    defaults = [interface.interface for interface in found if interface.default_route]
-    others = [interface.interface for interface in facts.network if interface.default_route and interface not in found]
-    if defaults and not any(_leads_out(facts, name, controller) for name in others):
-        return Opinion(Severity.REFUSAL, f"{defaults[0]} on the controller is the host's only default route", evidence)
-    if facts.section_timed_out("net"):
-        return Opinion(Severity.UNKNOWN, "the host's network interfaces were not read in whole", evidence)
-    if ROUTES in facts.unread:
-        return Opinion(Severity.UNKNOWN, f"the host does not show its routes ({ROUTES})", evidence)
+    if reason := _severed(facts, found, controller):
+        return Opinion(Severity.REFUSAL, reason, evidence)
+    if hidden := _hidden_ways(facts, found):
+        return Opinion(Severity.UNKNOWN, f"the host does not show which way leads to it ({', '.join(hidden)})", evidence)
     if found:
         return Opinion(
             Severity.INFORMATION, f"the host loses the interface {', '.join(item.interface for item in found)}", evidence
@@ -135,6 +131,43 @@ def shows_usb(facts: HostFacts, controller: PciDevice) -> bool:
 def is_serial_adapter(device: UsbDevice) -> bool:
     """Return whether one of a device's drivers makes a serial port of it."""
     return any(driver in _SERIAL or driver.endswith("_sio") for driver in device.drivers)
+
+
+def _hidden_uses(facts: HostFacts, found: tuple[Disk, ...], controller: PciDevice) -> list[str]:
+    """Return what was not read of the uses of the controller's disks, or of which disks are on it."""
+    hidden = [name for name in facts.unread if name in {MOUNTS, SWAPS} or name.startswith(BLOCKS)]
+    hidden += [f"what is built upon {disk.name}" for disk in found if not disk.uses_known]
+    shown = {disk.usb_device for disk in found}
+    storage = [device for device in facts.usb_on(controller.address) if is_storage(device) and device.name not in shown]
+    return hidden + [f"the disk of USB device {device.name}" for device in storage]
+
+
+def _severed(facts: HostFacts, found: tuple[NetworkInterface, ...], controller: PciDevice) -> str:
+    """Return why nobody would reach the host any more, empty if somebody would."""
+    if session := [interface.interface for interface in found if interface.carries_ssh]:
+        return f"{session[0]} on the controller carries this session"
+    defaults = [interface.interface for interface in found if interface.default_route]
+    others = [interface.interface for interface in facts.network if interface.default_route and interface not in found]
+    if defaults and not any(_leads_out(facts, name, controller) for name in others):
+        return f"{defaults[0]} on the controller is the host's only default route"
+    return ""
+
+
+def _hidden_ways(facts: HostFacts, found: tuple[NetworkInterface, ...]) -> list[str]:
+    """Return what was not read of the way to the host; the session's matters where an interface is on the controller."""
+    hidden = ["not in whole"] if facts.section_timed_out("net") else []
+    hidden += [name for name in facts.unread if name == ROUTES or name.startswith(INTERFACES)]
+    if not found:
+        return hidden
+    carriers = [interface for interface in facts.network if interface.carries_ssh]
+    tunnels = [] if any(interface.pci_addresses for interface in carriers) else carriers
+    hidden += [f"what is below {interface.interface}" for interface in tunnels]
+    return hidden + [name for name in facts.unread if name == SESSION]
+
+
+def is_storage(device: UsbDevice) -> bool:
+    """Return whether a device's driver makes a disk of it."""
+    return bool({"usb-storage", "uas"} & set(device.drivers))
 
 
 def _evidence(disk: Disk) -> Evidence:

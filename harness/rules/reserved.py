@@ -28,6 +28,8 @@ _TABLE = "/sys/firmware/acpi/tables"
     why="Linux refuses to give a device with a reserved region of type direct (an RMRR) to a guest, when that starts.",
     remedy="switch off legacy USB support (USB keyboard emulation) in the firmware's setup, or update the firmware",
     source="harvester/harvester#7340, harvester/harvester#8702, QubesOS/qubes-issues#2530, void-linux/void-docs#217",
+    required=True,
+    tried=True,
 )
 def reserved_regions(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Judge the regions by their type (msi and reserved ones are in every group); without them, by the log and the table."""

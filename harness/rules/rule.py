@@ -53,7 +53,8 @@ class Rule:
     """One rule: ``judge`` gives exactly one finding, also where the rule holds or cannot be judged.
 
     ``scope`` tells whether the host or one controller is its subject. Where a ``required`` rule is UNKNOWN, so is the verdict;
-    one that only ``informs`` weighs nothing, known or not.
+    one that only ``informs`` weighs nothing, known or not; one that is ``tried`` is answered by a run later on: there its
+    UNKNOWN stops nothing.
     A rule ``about`` the suite (its tools, the bench file) says nothing of the board. ``setting`` and ``removal`` are the kernel
     arguments that its remedy adds or takes away.
     """
@@ -67,6 +68,7 @@ class Rule:
     scope: Scope = "host"
     required: bool = False
     informs: bool = False
+    tried: bool = False
     about: About = "board"
     setting: str = ""
     removal: str = ""
@@ -135,6 +137,7 @@ class Words(TypedDict):
     scope: NotRequired[Scope]
     required: NotRequired[bool]
     informs: NotRequired[bool]
+    tried: NotRequired[bool]
     about: NotRequired[About]
     setting: NotRequired[str]
     removal: NotRequired[str]

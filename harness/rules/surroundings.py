@@ -60,12 +60,16 @@ def virtual_machine(facts: HostFacts, _: Target) -> Opinion:
     why="Under Xen the IOMMU belongs to Xen: dom0 has no IOMMU groups, neither KVM nor VFIO, and passes devices by other means.",
     remedy="boot the entry without Xen; to stay with Xen use `xl pci-assignable-add`, which this suite does not judge",
     source="QubesOS/qubes-issues#3684, https://xenbits.xen.org/docs/unstable/misc/xen-command-line.html",
+    required=True,
+    tried=True,
 )
 def xen(facts: HostFacts, _: Target) -> Opinion:
     """Look for Xen's signs."""
     if facts.kernel.xen == "dom0":
         message = "the kernel is the dom0 of Xen: KVM and VFIO cannot be used under it"
         return Opinion(Severity.FAILURE, message, (Evidence("/sys/hypervisor, /proc/xen", "Xen, dom0"),))
+    if facts.iommu.dma_remapping == "yes":
+        return Opinion(Severity.PASS, "the kernel uses the IOMMU itself, which Xen would keep from it", facts.iommu.dma_evidence)
     if facts.log.silence_counts or (facts.taken and facts.kernel.release):
         return Opinion(Severity.PASS, "the kernel runs under no Xen of its own", (Evidence("kernel", "no sign of a dom0"),))
     return Opinion(Severity.UNKNOWN, "the host does not show whether it is the dom0 of Xen")
