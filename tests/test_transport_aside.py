@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -34,3 +35,20 @@ def test_aside_work_outlives_a_signal() -> None:
     assert not ended.is_set()
     may_end.set()
     assert ended.wait(10)
+
+
+def test_aside_signal_that_does_not_wake_the_wait_counts() -> None:
+    """A signal that does not interrupt the waiting itself, since another thread got it, ends it all the same."""
+    may_end = threading.Event()
+
+    def work() -> None:
+        may_end.wait(0.5)  # by then the main thread waits
+        signal.raise_signal(signal.SIGINT)  # this very thread gets it; Python notes it for the main thread, and nobody wakes that
+        may_end.wait(20)
+
+    began_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        aside(work)
+    may_end.set()
+
+    assert time.monotonic() - began_s < 15

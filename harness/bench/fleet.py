@@ -17,6 +17,7 @@ from harness.facts.probe import take_sections
 from harness.transport.protocol import Transport
 from harness.transport.route import open_target
 from harness.transport.sshconfig import SshTarget, resolve
+from harness.transport.waiting import next_item
 
 BOUND = 40
 """How many hosts are spoken to at a time: a host waits far more than we work for it."""
@@ -67,7 +68,7 @@ def survey_fleet(
                 fleet.start(visit)
             first = min(running.values(), key=lambda visit: visit.deadline.at_s)
             with suppress(Empty):
-                ended, outcome = fleet.ended.get(timeout=first.deadline.left_s)
+                ended, outcome = next_item(fleet.ended, first.deadline.left_s)
                 if running.pop(ended.target, None) and outcome:
                     yield outcome
             for late in [visit for visit in running.values() if visit.deadline.expired]:

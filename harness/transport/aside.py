@@ -7,6 +7,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
 
+from harness.transport.waiting import next_item
+
 T = TypeVar("T")
 
 
@@ -30,10 +32,10 @@ def aside(work: Callable[[], T], *, to_the_end: bool = False) -> T:
 
     threading.Thread(target=do, daemon=True, name="aside").start()
     try:
-        error = errors.get()
+        error = next_item(errors)
     except BaseException:
         if to_the_end:
-            errors.get()
+            next_item(errors)
         raise
     if error is not None:
         raise error

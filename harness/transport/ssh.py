@@ -30,6 +30,7 @@ from harness.transport.protocol import (
     first_line,
 )
 from harness.transport.relay import relay_argv
+from harness.transport.waiting import next_item
 
 OUTPUT_LIMIT = 64 << 20
 """More than this on one stream is no answer to anything that is asked here."""
@@ -240,7 +241,7 @@ def _read_both(channel: paramiko.Channel, deadline: Deadline) -> tuple[bytes, by
         threading.Thread(target=_collect, args=(receive, into, ended), daemon=True).start()
     for _ in range(2):
         try:
-            whole = ended.get(timeout=max(0.01, deadline.left_s))
+            whole = next_item(ended, max(0.01, deadline.left_s))
         except Empty:
             raise deadline.error(output[-2000:].decode("utf-8", "replace")) from None
         if not whole:
