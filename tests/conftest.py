@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
+
+EFFORT = int(os.environ.get("THROUGHPASS_EFFORT", "1"))
+"""How many times as many inputs the tests that make up their own try: more of the same row, so that a failure comes again."""
+
+settings.register_profile(
+    "ours",
+    max_examples=100 * EFFORT,
+    derandomize=True,  # the same inputs everywhere: a test that fails fails for everybody
+    deadline=None,  # a busy machine is no failure
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ours")
 
 
 def pytest_configure() -> None:

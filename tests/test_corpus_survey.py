@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.capture import Capture, Item, Status
@@ -39,7 +39,6 @@ def test_whole_pieces_make_documents() -> None:
         require_document(item_name(piece), piece.read())
 
 
-@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_pieces_make_documents(data: st.DataObject) -> None:
     """A piece that is cut off anywhere, or has bytes flipped, makes a document too."""

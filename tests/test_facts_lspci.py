@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, seed, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.facts.lspci import parse_lspci
@@ -291,16 +291,12 @@ def test_lspci_nothing_is_no_function(text: str) -> None:
     assert parse_lspci(text) == ()
 
 
-@seed(1)
-@settings(max_examples=150, deadline=None)
 @given(damaged(DETAILS))
 def test_lspci_survives_damage(text: str) -> None:
     """A text cut off anywhere, with other characters in it, is read without an error, and its addresses are addresses."""
     assert all(find_address(told.address) == told.address for told in parse_lspci(text))
 
 
-@seed(1)
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(DETAILS)))
 def test_lspci_cut_off_is_never_another_answer(length: int) -> None:
     """A text that is cut off tells less of a function's driver and interface, never something else."""

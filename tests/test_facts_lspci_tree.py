@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, seed, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.facts.lspci_tree import parse_lspci_tree
@@ -144,16 +144,12 @@ def test_tree_nothing_is_no_function(text: str) -> None:
     assert parse_lspci_tree(text) == ()
 
 
-@seed(1)
-@settings(max_examples=150, deadline=None)
 @given(damaged(TREE))
 def test_tree_survives_damage(text: str) -> None:
     """A tree cut off anywhere, with other characters in it, is read without an error."""
     assert all(find_address(told.address) == told.address for told in parse_lspci_tree(text))
 
 
-@seed(1)
-@settings(max_examples=150, deadline=None)
 @given(st.sets(st.integers(1, 20)))
 def test_tree_lacking_any_lines_is_right_in_what_it_says(missing: set[int]) -> None:
     """With its indents intact, a tree of which lines were deleted puts no function of a shown bridge elsewhere."""

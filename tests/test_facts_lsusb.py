@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.capture import Capture, Item, Status
@@ -243,7 +243,6 @@ def test_lsusb_list_of_other_ids_is_not_believed() -> None:
 SOUND = (LIST + OLD + VERBOSE + NEW).encode()
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
 @given(st.integers(0, len(SOUND)), st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255)), max_size=12))
 def test_lsusb_broken_texts_are_survived(cut: int, flips: list[tuple[int, int]]) -> None:
     """Texts that are cut off or hold wrong bytes are read without complaint, and speak of no impossible device."""
@@ -259,7 +258,6 @@ def test_lsusb_broken_texts_are_survived(cut: int, flips: list[tuple[int, int]])
     assert all(device.name and device.device_number < 1000 for device in read_usb(capture))
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
 @given(st.text(alphabet="/: Bus0123456789.PortDev,|_IfClass=Driver=hub/p480M\n", max_size=300))
 def test_lsusb_texts_of_its_letters_are_survived(text: str) -> None:
     """Whatever is made of the letters of a tree is read without complaint."""

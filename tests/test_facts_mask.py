@@ -6,7 +6,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.capture import Capture, Item, Status
@@ -190,7 +190,6 @@ def test_mask_keeps_tables_and_states() -> None:
     assert mask(capture) == capture
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.dictionaries(st.sampled_from(["commands/dmesg", "sys/bus/usb/devices/1-1/serial", "proc/cmdline"]), st.binary()))
 def test_mask_survives_any_bytes(contents: dict[str, bytes]) -> None:
     """Whatever bytes a capture holds, it can be masked."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.capture import Capture, Item, Status
@@ -33,7 +33,6 @@ OURS = {
     "proc/interrupts": "      CPU0\n  4:   9  IR-IO-APIC   4-edge  ttyS0\n 24:   1  IR-PCI-MSIX-0000:01:00.0  0-edge  xhci_hcd\n",
 }
 FOLDERS = {"dmesg": "commands/dmesg", "iommu_groups": "commands/iommu-groups", "cpuinfo": "proc/cpuinfo"}
-FEW = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 DAMAGE = st.tuples(st.floats(0, 1), st.floats(0, 1), st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), max_size=20))
 
 
@@ -59,21 +58,18 @@ def assert_sound(facts: HostFacts) -> None:
     assert all(members for members in facts.iommu.groups.values())
 
 
-@FEW
 @given(st.fixed_dictionaries(dict.fromkeys(OURS, DAMAGE)))
 def test_survival_of_our_own(damages: dict[str, tuple[float, float, list[tuple[float, int]]]]) -> None:
     """Each text, cut at both ends and with bytes flipped, is read without an error."""
     assert_sound(read({name: damage(OURS[name].encode(), *how) for name, how in damages.items()}))
 
 
-@FEW
 @given(st.binary(max_size=2000), st.sampled_from(sorted(OURS)))
 def test_survival_of_bytes(data: bytes, name: str) -> None:
     """Bytes that are no text at all are read without an error."""
     assert_sound(read({name: data}))
 
 
-@FEW
 @given(st.integers(0, len(LOG)))
 def test_survival_never_invents_a_no(end: int) -> None:
     """A log that is cut off anywhere never says that DMA is not remapped, if the whole one says it is."""
@@ -81,7 +77,6 @@ def test_survival_never_invents_a_no(end: int) -> None:
 
 
 @pytest.mark.skipif(VARIABLE not in os.environ, reason=f"{VARIABLE} names no folder of real hosts' data")
-@settings(FEW, max_examples=40)
 @given(st.data())
 def test_survival_of_real_hosts(data: st.DataObject) -> None:
     """Real hosts' texts, damaged likewise, are read without an error."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.capture import SECTION_PATHS, SELF, Capture, Item, Status
@@ -105,7 +105,6 @@ ITEMS = st.one_of(
 SCOPES = st.none() | st.lists(st.sampled_from(["sys/class/iommu/*", "dev", "proc/cmdline"]), unique=True, max_size=2).map(tuple)
 
 
-@settings(deadline=None)  # the first archive of a process, or a busy machine, takes longer
 @given(st.dictionaries(NAMES, ITEMS, min_size=1, max_size=8), SCOPES, st.sampled_from(["", "2026-01-01T00:00:00Z"]))
 def test_tree_of_any_capture_is_the_same(items: dict[str, Item], scope: tuple[str, ...] | None, taken: str) -> None:
     """Whatever was read, denied, cut off or absent, and whatever was asked for, comes back as it was."""
@@ -295,7 +294,6 @@ def test_tree_cut_short_is_unknown_where_it_ends() -> None:
         assert len(read_facts(capture, {}).gaps) == len(SECTION_PATHS)
 
 
-@settings(deadline=None)  # the first archive of a process, or a busy machine, takes longer
 @given(st.integers(0, 6000), st.lists(st.tuples(st.integers(0, 6000), st.integers(1, 255)), max_size=4), st.booleans())
 def test_tree_of_damaged_bytes_is_survived(end: int, flips: list[tuple[int, int]], packed: bool) -> None:  # noqa: FBT001 (drawn)
     """Cut anywhere and with any bytes changed, an archive is read or refused with an error of ours."""
@@ -316,7 +314,6 @@ def test_tree_of_damaged_bytes_is_survived(end: int, flips: list[tuple[int, int]
     read_facts(capture, {})
 
 
-@settings(deadline=None)  # the first archive of a process, or a busy machine, takes longer
 @given(st.binary(max_size=600))
 def test_tree_of_any_bytes_is_survived(noise: bytes) -> None:
     """Any file is read or refused with an error of ours."""

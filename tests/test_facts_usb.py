@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.capture import Capture, Item, Status
@@ -306,7 +306,6 @@ def test_usb_numbers_that_no_kernel_prints_are_none(text: str) -> None:
 SYSFS = sorted(name for name in HOST if name.startswith("sys/bus/usb/"))
 
 
-@settings(derandomize=True, max_examples=120, deadline=None)
 @given(st.dictionaries(st.sampled_from(SYSFS), st.one_of(st.none(), st.binary(max_size=12), st.just(b"9" * 5000)), max_size=8))
 def test_usb_broken_attributes_are_survived(changes: dict[str, bytes | None]) -> None:
     """Whatever attributes hold, or if they are missing, the devices that sysfs names are read."""

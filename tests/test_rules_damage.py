@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -38,14 +38,12 @@ def damage(capture: Capture, name: str, item: Item) -> Capture:
     return Capture({**capture.items, name: item}, capture.taken)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.sampled_from(NAMES), GONE)
 def test_damage_of_an_item_that_is_gone(name: str, status: Status) -> None:
     """An item that was not read never raises."""
     judge_all_of(read_facts(damage(WHOLE, name, Item(status)), {}))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.sampled_from(["commands/dmesg", "proc/cmdline", "proc/interrupts", "proc/cpuinfo", "etc/os-release"]), st.data())
 def test_damage_of_a_text_that_is_cut(name: str, data: st.DataObject) -> None:
     """A text that is cut off anywhere never raises."""
@@ -55,7 +53,6 @@ def test_damage_of_a_text_that_is_cut(name: str, data: st.DataObject) -> None:
     judge_all_of(read_facts(damage(WHOLE, name, Item(Status.READ, text[:end])), {}))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(TEXT, max_size=6), TEXT, TEXT, TEXT)
 def test_damage_of_words(lines: list[str], cmdline: str, release: str, regions: str) -> None:
     """Whatever words stand in the log, the command line, the kernel's name and the regions, each rule gives its finding."""

@@ -94,6 +94,15 @@ def find_foreign(text: str) -> Iterator[str]:
             yield f"line {number} names {match[0]}"
 
 
+def find_settings(source: str) -> Iterator[str]:
+    """Yield what a property test sets for itself: how many inputs, which ones and how long is set once, in conftest.py."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "hypothesis":
+            yield from (
+                f"{alias.name} of hypothesis" for alias in node.names if alias.name in {"settings", "seed", "HealthCheck"}
+            )
+
+
 def complaints(files: list[Path], find: Callable[[str], Iterable[str]]) -> list[str]:
     """Return what ``find`` yields for each file, with the file's name before it."""
     return [f"{path.relative_to(CHECKOUT)}: {found}" for path in files for found in find(path.read_text("utf-8", "replace"))]
@@ -112,6 +121,11 @@ def test_style_tests_say_what_holds() -> None:
 def test_style_nothing_sleeps() -> None:
     """No code of the project waits by sleeping for a fixed time."""
     assert complaints(list_files(*(f"{top}/**.py" for top in CODE)), find_sleeps) == []
+
+
+def test_style_property_tests_are_set_up_once() -> None:
+    """No property test has settings or a seed of its own."""
+    assert complaints(list_files("tests/test_*.py"), find_settings) == []
 
 
 def test_style_broad_excepts_have_reasons() -> None:
@@ -145,6 +159,7 @@ def test_style_shell_scripts() -> None:
         pytest.param(find_long, "x = 1\n" * 401, id="long-file"),
         pytest.param(find_long, "def f():\n" + "    x = 1\n" * 60, id="long-function"),
         pytest.param(find_tests_without_sentence, "def test_a():\n    pass", id="no-docstring"),
+        pytest.param(find_settings, "from hypothesis import given, settings", id="settings"),
         pytest.param(find_tests_without_sentence, "def test_a():\n    'works'", id="no-sentence"),
         pytest.param(find_sleeps, "import time\ntime.sleep(1)", id="sleep"),
         pytest.param(find_sleeps, "from time import sleep", id="sleep-imported"),
@@ -167,6 +182,7 @@ def test_style_rule_fires(find: Callable[[str], Iterable[str]], source: str) -> 
         pytest.param(find_broad_excepts, "try: x()\nexcept Exception:  # noqa: BLE001 (a reason)\n    pass", id="reason-after"),
         pytest.param(find_broad_excepts, "try: x()\nexcept Exception:  # a reason  # noqa: BLE001\n    pass", id="reason-before"),
         pytest.param(find_tests_without_sentence, "def test_a():\n    'It holds.'", id="sentence"),
+        pytest.param(find_settings, "from hypothesis import given", id="given"),
         pytest.param(find_foreign, "the guest's ~/work/ and $1/work/", id="other-folder"),
     ],
 )
