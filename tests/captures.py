@@ -137,13 +137,13 @@ def dmar(*, flags: int = 1, width: int = 38, structures: bytes = b"") -> bytes:
     return acpi_table(b"DMAR", bytes([width, flags]) + bytes(10) + unit + structures)
 
 
-def ivrs(*, ivinfo: int = 0x00203040) -> bytes:
+def ivrs(*, ivinfo: int = 0x00203040, structures: bytes = b"") -> bytes:
     """Return an IVRS table with one unit, described by blocks of two types."""
     blocks = b"".join(
         struct.pack("<BBHHHQHHI", kind, 0, 24 + len(more), 0x10, 0x40, 0xFD000000, 0, 0, 0) + more
         for kind, more in ((0x10, b""), (0x11, bytes(16)))
     )
-    return acpi_table(b"IVRS", struct.pack("<I8x", ivinfo) + blocks)
+    return acpi_table(b"IVRS", struct.pack("<I8x", ivinfo) + blocks + structures)
 
 
 INTEL_BOARD: Files = {

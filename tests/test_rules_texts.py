@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 
 import pytest
@@ -19,10 +18,11 @@ from harness.facts.log import KernelLog
 from harness.facts.memory import MemoryRange
 from harness.facts.modules import Vfio
 from harness.facts.pci import PciDevice
-from harness.facts.usb import UsbBus
+from harness.facts.usb import UsbBus, UsbDevice
 from harness.rules.registry import RULES, judge
 from harness.rules.rule import Target
-from tests.captures import CARD, INTEL_BOARD, dmar, group, make_capture, without
+from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, dmar, group, ivrs, make_capture, without
+from tests.tables import ENDPOINT, ivmd, rmrr, scope
 
 ADDRESS = "0000:05:00.0"
 CONTROLLER = PciDevice(ADDRESS, "1033:0194", class_code=XHCI_CLASS, source="commands/lspci", driver_known=False)
@@ -134,19 +134,34 @@ def test_res001_regions_that_were_not_read() -> None:
         assert find("RES001", facts, device).severity is severity
 
 
-def rmrr(bus: int, device: int) -> bytes:
-    """Return the table's structure that reserves memory for one function."""
-    scope = struct.pack("<BBHBBBB", 1, 8, 0, 0, bus, device, 0)
-    return struct.pack("<HHHHQQ", 1, 24 + len(scope), 0, 0, 0x6C000000, 0x6C7FFFFF) + scope
-
-
 @pytest.mark.parametrize(("bus", "severity"), [(1, Severity.CONDITION), (0, Severity.PASS)])
 def test_res001_by_the_table(bus: int, severity: Severity) -> None:
     """Memory that the table ties to the controller weakens it, to another function does not."""
     files = without(INTEL_BOARD, "sys/kernel/iommu_groups/2/reserved")
-    table = {"sys/firmware/acpi/tables/DMAR": dmar(structures=rmrr(bus, 0))}
+    table = {"sys/firmware/acpi/tables/DMAR": dmar(structures=rmrr(0x6C000000, 0x6C7FFFFF, scope(ENDPOINT, bus, (0, 0))))}
     facts = read_facts(make_capture(files, table), {})
     device = facts.find_pci(CARD["intel"])
+    assert device is not None
+
+    assert find("RES001", facts, device).severity is severity
+
+
+@pytest.mark.parametrize(
+    ("device_id", "release", "severity"),
+    [
+        (0x0028, "6.6.1", Severity.FAILURE),
+        (0x0028, "6.5.0", Severity.CONDITION),
+        (0x0028, "", Severity.CONDITION),
+        (0x0030, "6.6.1", Severity.PASS),
+    ],
+)
+def test_res001_by_the_table_of_amd(device_id: int, release: str, severity: Severity) -> None:
+    """Memory that AMD's table ties to the controller stops it from Linux 6.6 on, and what is another function's does not."""
+    files = without(AMD_BOARD, "sys/kernel/iommu_groups/4/reserved")
+    table = {"sys/firmware/acpi/tables/IVRS": ivrs(structures=ivmd(0x21, 0x71000000, 0x1000, device=device_id))}
+    facts = read_facts(make_capture(files, table), {})
+    facts = replace(facts, kernel=replace(facts.kernel, release=release))
+    device = facts.find_pci(CARD["amd"])
     assert device is not None
 
     assert find("RES001", facts, device).severity is severity
@@ -306,6 +321,17 @@ def test_losses_by_texts_need_the_bus() -> None:
     for rule in ("INP001", "CON001"):
         assert find(rule, told(kernel=console)).severity is Severity.UNKNOWN
         assert find(rule, shown).severity is Severity.PASS
+
+
+def test_inp001_input_device_of_unknown_kind() -> None:
+    """A text that names the class alone, "HID", does not tell whether it is a keyboard."""
+    device = UsbDevice("3-1", bus=3, interface_classes=("03",), pci_address=ADDRESS)
+    keyboard = UsbDevice("3-2", bus=3, interface_classes=("030101",), pci_address=ADDRESS)
+    elsewhere = replace(device, pci_address="")
+
+    assert find("INP001", told(usb=(device,))).severity is Severity.UNKNOWN
+    assert "only USB keyboard" in find("INP001", told(usb=(keyboard,))).message
+    assert "only USB keyboard" not in find("INP001", told(usb=(keyboard, elsewhere))).message
 
 
 def test_mem001_by_the_log() -> None:

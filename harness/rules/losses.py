@@ -82,10 +82,13 @@ def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
 def keyboards(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Name the keyboards on the controller: worth knowing, no reason to stop while the session goes another way."""
     found = [device for device in facts.usb_on(controller.address) if device.is_keyboard]
-    others = [device for device in facts.usb if device.is_keyboard and device not in found]
+    others = [device for device in facts.usb if device.may_be_keyboard and device not in found]
     evidence = tuple(Evidence(f"/sys/bus/usb/devices/{device.name}", f"{device.id} {device.product}".strip()) for device in found)
     if not found and not shows_usb(facts, controller):
         return Opinion(Severity.UNKNOWN, "the host does not show which USB devices are on the controller")
+    if not found and (unclear := [device for device in facts.usb_on(controller.address) if device.may_be_keyboard]):
+        message = f"an input device is on the controller, and no text tells whether it is a keyboard: {unclear[0].name}"
+        return Opinion(Severity.UNKNOWN, message, tuple(Evidence("lsusb", f"{item.name} {item.id}".strip()) for item in unclear))
     if not found:
         nothing = (Evidence("/sys/bus/usb/devices", f"no boot keyboard behind {controller.address}"),)
         return Opinion(Severity.PASS, "no USB keyboard is on the controller", nothing)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from harness.core.finding import Evidence, Severity
-from harness.facts.dmar import rmrr_of, rmrr_unresolved
+from harness.facts.dmar import Dmar, rmrr_of, rmrr_unresolved
 from harness.facts.host import GROUPS, HostFacts
+from harness.facts.ivrs import Ivmd, Ivrs, ivmd_of
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_removal
 from harness.rules.groups import find_group
@@ -100,9 +102,10 @@ def _judge_texts(facts: HostFacts, controller: PciDevice) -> Opinion:
         text = ", ".join(f"{item.first:#x}-{item.last:#x}" for item in own)
         message = "the firmware's table reserves memory for the controller; Linux ignores that for USB controllers"
         return Opinion(Severity.CONDITION, message, (Evidence(f"{_TABLE}/DMAR", f"RMRR of {controller.address}: {text}"),))
-    if _table_is_silent(facts):
-        evidence = (Evidence(f"{_TABLE}/DMAR", f"{len(facts.acpi.dmar.rmrr)} RMRR, none of {controller.address}"),)
-        return Opinion(Severity.PASS, "the firmware's table reserves no memory for the controller", evidence)
+    if blocks := ivmd_of(facts.acpi.ivrs, controller.address):
+        return _judge_blocks(facts, controller, blocks)
+    if silent := _find_silent_table(facts, controller):
+        return Opinion(Severity.PASS, "the firmware's table reserves no memory for the controller", silent)
     if none := facts.log.find(_NONE):
         return Opinion(Severity.PASS, "the firmware reserves no memory for any device", none)
     evidence = (Evidence(f"{GROUPS}/*/reserved_regions", "(not read)"),)
@@ -110,11 +113,29 @@ def _judge_texts(facts: HostFacts, controller: PciDevice) -> Opinion:
     return Opinion(Severity.UNKNOWN, message, evidence, "read /sys/kernel/iommu_groups/*/reserved_regions into the capture")
 
 
-def _table_is_silent(facts: HostFacts) -> bool:
-    """Return whether a table that is whole ties all of its reserved memory to devices that are known."""
-    dmar = facts.acpi.dmar
-    whole = dmar.table.status == "present" and dmar.table.checksum_valid and not dmar.problems
-    return whole and not rmrr_unresolved(dmar, facts.pci)
+def _judge_blocks(facts: HostFacts, controller: PciDevice, blocks: Sequence[Ivmd]) -> Opinion:
+    """Judge what AMD's table reserves: Linux makes it a region of type direct."""
+    text = ", ".join(f"{block.first:#x}-{block.last:#x}" for block in blocks)
+    evidence = (Evidence(f"{_TABLE}/IVRS", f"IVMD of {controller.address}: {text}"),)
+    if facts.kernel.release and honours_direct(facts):
+        message = "the firmware's table reserves memory for the controller: Linux refuses to give it to a guest"
+        return Opinion(Severity.FAILURE, message, evidence)
+    message = "the firmware's table reserves memory for the controller, at which Linux 6.6 and newer stops"
+    return Opinion(Severity.CONDITION, message, evidence)
+
+
+def _find_silent_table(facts: HostFacts, controller: PciDevice) -> tuple[Evidence, ...]:
+    """Return a table that is whole, and that ties all of its reserved memory to other devices that are known."""
+    dmar, ivrs = facts.acpi.dmar, facts.acpi.ivrs
+    if _is_whole(dmar) and not rmrr_unresolved(dmar, facts.pci):
+        return (Evidence(f"{_TABLE}/DMAR", f"{len(dmar.rmrr)} RMRR, none of {controller.address}"),)
+    if _is_whole(ivrs):
+        return (Evidence(f"{_TABLE}/IVRS", f"{len(ivrs.ivmd)} IVMD, none of {controller.address}"),)
+    return ()
+
+
+def _is_whole(acpi: Dmar | Ivrs) -> bool:
+    return acpi.table.status == "present" and acpi.table.checksum_valid and not acpi.problems
 
 
 def _about(facts: HostFacts, pattern: re.Pattern[str], controller: PciDevice) -> tuple[Evidence, ...]:
