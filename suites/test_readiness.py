@@ -168,7 +168,7 @@ def test_controller_faults(require_rule: Require) -> None:
 
 
 def test_group_is_own(require_rule: Require) -> None:
-    """The controller's IOMMU group holds nothing foreign."""
+    """The controller's IOMMU group holds nothing that the host uses."""
     require_rule("GRP001")
 
 

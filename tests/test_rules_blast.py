@@ -150,3 +150,17 @@ def test_blast_reads_the_tree_of_lsusb() -> None:
         "input device 045e:0746",
         "USB device 13fd:160f",
     ]
+
+
+def test_blast_tells_the_kind() -> None:
+    """A camera, a Bluetooth adapter and the like are called so; an interface's adapter is not named a second time."""
+    blast = find(
+        usb("1-1", "046d:0825", "0e0100", "uvcvideo"),
+        usb("1-2", "8087:0029", "e00101", "btusb"),
+        usb("1-3", "0bda:8153", "ff0000", "r8152"),
+        SESSION_NIC,
+    )
+
+    assert blast.sentence == (
+        "giving 01:00.0 away takes: the NIC of this SSH connection (enx0), camera 046d:0825, Bluetooth adapter 8087:0029"
+    )

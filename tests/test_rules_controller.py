@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from harness.core.capture import Status
+from harness.core.capture import Capture, Status
 from harness.core.finding import Finding, Severity
 from harness.facts.host import read_facts
+from harness.rules.blast import find_blast
 from harness.rules.registry import judge
 from harness.rules.rule import find_target
-from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, Layer, group, make_capture, pci_function, usb_stick
+from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, Layer, group, make_capture, pci_function, usb_stick, without
 
 SECOND = pci_function("0000:02:00.0", "1033:0194", "0c0330", driver="xhci_hcd", group="5")
 AUDIO = pci_function("0000:01:00.1", "10de:0fb9", "040300", driver="snd_hda_intel", group="2")
@@ -114,6 +115,19 @@ def test_rst001_reset_method(method: str | Status, reset: str | Status, severity
     assert find("RST001", {f"{FOLDER}/reset_method": method, f"{FOLDER}/reset": reset}).severity is severity
 
 
+def test_rst001_nobody_asked() -> None:
+    """In a copy without the reset's files a controller is not said to have none; with the file it is, if it is empty."""
+    files = without(INTEL_BOARD, f"sys/bus/pci/devices/{CARD['intel']}/reset")
+    empty = files | {f"sys/bus/pci/devices/{CARD['intel']}/reset_method": ""}
+
+    found = []
+    for copy in (files, empty):
+        facts = read_facts(Capture(make_capture(copy).items, scope=()), {})
+        found.append(judge("RST001", facts, find_target(facts, id="1033:0194")).severity)
+
+    assert found == [Severity.UNKNOWN, Severity.CONDITION]
+
+
 def test_grp001_foreign_member_is_refused() -> None:
     """Another device in the group is refused and named; what to do is to part them."""
     layers = (AUDIO, group("2", CARD["intel"], "0000:01:00.1"))
@@ -124,6 +138,28 @@ def test_grp001_foreign_member_is_refused() -> None:
     assert finding.message == "group 2 also holds 0000:01:00.1 [10de:0fb9]"
     assert "driver snd_hda_intel" in finding.evidence[0].text
     assert "move the other device" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("driver", "severity", "words"),
+    [
+        ("", Severity.INFORMATION, "has no driver"),
+        ("vfio-pci", Severity.CONDITION, "the same guest"),
+        ("pci-stub", Severity.CONDITION, "the same guest"),
+        ("intel_pch_thermal", Severity.REFUSAL, "also holds"),
+    ],
+)
+def test_grp001_weighs_what_uses_the_sibling(driver: str, severity: Severity, words: str) -> None:
+    """VFIO takes a group whose other members have no driver, as beside Intel's 00:14.0, or one that reserves them."""
+    sibling = pci_function("0000:01:00.2", "8086:a36f", "050000", driver=driver, group="2")
+    facts = read_facts(make_capture(INTEL_BOARD, group("2", CARD["intel"], "0000:01:00.2"), sibling), {})
+    target = find_target(facts, id="1033:0194")
+    finding = judge("GRP001", facts, target)
+
+    assert finding.severity is severity
+    assert words in finding.message
+    assert target.controller is not None
+    assert bool(find_blast(facts, target.controller).losses) is (severity is Severity.REFUSAL)
 
 
 def test_grp001_bridges_are_no_strangers() -> None:

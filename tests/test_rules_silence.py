@@ -42,7 +42,7 @@ SPOILED: dict[str, Files] = {
 }
 
 GOOD = (Readiness.READY, Readiness.CONDITIONAL)
-OTHERS = re.compile(r"0000:00:0|iommu_groups/[01]|vda|eth0|class/dmi|driver_override|numa|os-release")
+OTHERS = re.compile(r"0000:00:0|iommu_groups/[01]|vda|eth0|class/dmi|01:00.1/driver|driver_override|numa|os-release")
 
 
 def judge(capture: Capture) -> Readiness | None:

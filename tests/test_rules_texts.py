@@ -28,7 +28,7 @@ ADDRESS = "0000:05:00.0"
 CONTROLLER = PciDevice(ADDRESS, "1033:0194", class_code=XHCI_CLASS, source="commands/lspci", driver_known=False)
 REFUSAL = Severity.REFUSAL
 BRIDGE = PciDevice("0000:00:1c.7", "8086:3b50", class_code=0x060400, source="commands/lspci")
-NIC = PciDevice("0000:05:00.1", "8086:10d3", class_code=0x020000, source="commands/lspci")
+NIC = PciDevice("0000:05:00.1", "8086:10d3", class_code=0x020000, driver="e1000e", source="commands/lspci")
 GROUPED = Iommu("intel", "yes", groups={"7": ("0000:00:1c.7", ADDRESS)})
 
 

@@ -16,7 +16,7 @@ import msgspec
 from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.facts.mounts import unescape
 from harness.facts.pci import PciDevice
-from harness.rules.drivers import PASSING_DRIVERS
+from harness.rules.groups import PASSING_DRIVERS
 from harness.transport.aside import aside
 from harness.transport.protocol import Transport
 

@@ -37,7 +37,8 @@ class PciDevice(msgspec.Struct, frozen=True):
     ``source`` is ``sysfs``, or the capture's item that told of a function which sysfs did not show (``commands/lspci``).
     ``class_known`` is off where no class was told, ``prog_if_known`` where a text gave the class without its last byte;
     ``driver_known`` is off where a function is without driver only because nothing shows drivers. ``label`` is the firmware's own
-    name for what is built in. ``flr`` is what the capabilities say of a function level reset, None where no text shows them.
+    name for what is built in. ``flr`` is what the capabilities say of a function level reset, None where no text shows
+    them; ``resets_known`` is off where a function is without reset methods only because nobody asked for them.
     """
 
     address: str
@@ -66,6 +67,7 @@ class PciDevice(msgspec.Struct, frozen=True):
     driver_known: bool = True
     label: str = ""
     flr: bool | None = None
+    resets_known: bool = True
 
     @property
     def pci_address(self) -> PciAddress:
@@ -248,6 +250,8 @@ def _read_device(capture: Capture, address: str) -> PciDevice:
         group=read_link_name(capture, f"{folder}/iommu_group"),
         reset_methods=tuple(methods.text.split()) if methods.status is Status.READ else None,
         resettable=exists(capture.get(f"{folder}/reset")),
+        resets_known=methods.status is Status.READ
+        or (methods.status is Status.ABSENT and capture.asked(f"{folder}/reset_method")),
         link_speed=_known(capture, f"{folder}/current_link_speed"),
         link_width=_known(capture, f"{folder}/current_link_width"),
         max_link_speed=_known(capture, f"{folder}/max_link_speed"),

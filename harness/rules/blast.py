@@ -13,11 +13,19 @@ from harness.facts.pci import PciDevice
 from harness.facts.storage import Disk
 from harness.facts.usb import UsbDevice, UsbNode
 from harness.rules.controller import describe
-from harness.rules.groups import find_members
+from harness.rules.groups import find_members, is_in_use
 from harness.rules.losses import USB_CONSOLES, is_serial_adapter, shows_usb
 
 _HID, _MOUSE = "03", "030102"
 _USB_DEVICES, _PCI_DEVICES, _BLOCK, _NET = "/sys/bus/usb/devices", "/sys/bus/pci/devices", "/sys/class/block", "/sys/class/net"
+_KINDS = {
+    "e001": "Bluetooth adapter",
+    "0e": "camera",
+    "01": "sound device",
+    "07": "printer",
+    "0b": "card reader",
+    "08": "USB storage",
+}
 _ORDER = ("disk", "network", "console", "keyboard", "mouse", "input", "usb", "function")
 
 
@@ -55,7 +63,7 @@ def find_blast(facts: HostFacts, controller: PciDevice) -> Blast:
     """Return what the host loses with a controller and with the other members of its IOMMU group; bridges stay."""
     losses = list(_losses_on(facts, controller.address))
     for address, member in find_members(facts, controller).items():
-        if address != controller.address and not (member and member.class_known and member.is_bridge):
+        if address != controller.address and not (member and member.class_known and (member.is_bridge or not is_in_use(member))):
             losses.append(_member(address, member))
             losses += [msgspec.structs.replace(loss, through=address) for loss in _losses_on(facts, address)]
     ordered = sorted(losses, key=lambda loss: (not loss.vital, bool(loss.through), _ORDER.index(loss.kind)))
@@ -67,10 +75,13 @@ def _losses_on(facts: HostFacts, address: str) -> Iterator[Loss]:
     yield from map(_network, facts.network_on(address))
     consoles = [name for name in facts.kernel.consoles if name.startswith(USB_CONSOLES)]
     disks = {disk.usb_device for disk in facts.disks_on(address)}
+    interfaces = [interface.path for interface in facts.network_on(address)]
     for device in facts.usb_on(address):
         if consoles and is_serial_adapter(device):
             yield Loss("console", f"the serial console {', '.join(consoles)}", _usb_evidence(device))
-        elif not device.is_hub and device.name not in disks:
+        elif device.is_hub or device.name in disks or any(f"{device.path}/" in path for path in interfaces if device.path):
+            continue  # a hub is no loss, and what a disk or an interface hangs on is told by that
+        else:
             yield _usb(device)
     yield from _told(facts, address)
 
@@ -104,7 +115,8 @@ def _usb(device: UsbDevice) -> Loss:
         return Loss("mouse", f"mouse {name}", _usb_evidence(device))
     if any(kind.startswith(_HID) for kind in device.interface_classes):
         return Loss("input", f"input device {name}", _usb_evidence(device))
-    return Loss("usb", f"USB device {name}", _usb_evidence(device))
+    kinds = (word for start, word in _KINDS.items() if any(kind.startswith(start) for kind in device.interface_classes))
+    return Loss("usb", f"{next(kinds, 'USB device')} {name}", _usb_evidence(device))
 
 
 def _told(facts: HostFacts, address: str) -> Iterator[Loss]:

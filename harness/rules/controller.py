@@ -53,7 +53,7 @@ def reset_method(_facts: HostFacts, _target: Target, controller: PciDevice) -> O
     if controller.reset_methods is None and controller.resettable:
         evidence = (Evidence(source, "does not exist"), Evidence(f"{_PCI}/{controller.address}/reset", "exists"))
         return Opinion(Severity.PASS, "the controller can be reset; this kernel does not tell by which method", evidence)
-    if controller.source != "sysfs":
+    if controller.source != "sysfs" or not controller.resets_known:
         return _told_reset(controller)
     text = "does not exist" if controller.reset_methods is None else "(empty)"
     message = "the controller has no reset method: the next owner finds it as the last one left it"
@@ -67,7 +67,7 @@ def describe(device: PciDevice) -> str:
 
 def _told_reset(controller: PciDevice) -> Opinion:
     """Judge by the capabilities that lspci shows: they tell of the function's own reset, not of power and of the bus."""
-    source = controller.source.removeprefix("commands/")
+    source = "lspci" if controller.source == "sysfs" else controller.source.removeprefix("commands/")
     if controller.flr and controller.id not in _FLR_BROKEN:
         return Opinion(Severity.PASS, "the controller can be reset by: flr", (Evidence(source, "FLReset+"),))
     evidence = (Evidence(source, "tells of no reset that works"),)

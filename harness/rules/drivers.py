@@ -7,12 +7,11 @@ import re
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import HostFacts
 from harness.facts.pci import PciDevice
+from harness.rules.groups import PASSING_DRIVERS
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 _NO_IOMMU_USED = re.compile(r"taint for vfio-noiommu|vfio-noiommu device", re.IGNORECASE)
-PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
-"""Drivers that reserve a device and do nothing with it."""
 
 
 @host_rule(

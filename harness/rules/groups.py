@@ -12,19 +12,22 @@ from harness.rules.bootloader import explain_removal
 from harness.rules.controller import describe
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule, was_cut_off
 
+PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
+"""Drivers that reserve a device and do nothing with it."""
+
 _OVERRIDE = re.compile(r"PCIe ACS overrides enabled", re.IGNORECASE)
 
 
 @controller_rule(
     "GRP001",
-    title="The controller's IOMMU group holds nothing foreign",
-    why="A group is passed as a whole: every other device in it would leave the host too.",
+    title="The controller's IOMMU group holds nothing that the host uses",
+    why="A group is passed as a whole: every device in it leaves the host. Bridges stay; one without driver is no loss.",
     remedy="move the card to another slot, best one directly on the processor, or move the other device",
     source="foxlet/vmra1n#4, 64kramsystem/vga-passthrough#34, harvester/harvester#7354, PVE-Tools/PVE-Tools-9#98",
     required=True,
 )
 def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
-    """Look for members that are neither the controller nor a bridge."""
+    """Look for members that are neither the controller nor a bridge, and that a driver of the host's uses."""
     name = find_group(facts, controller)
     if name is None:
         return _judge_no_group(facts, controller)
@@ -34,12 +37,14 @@ def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion
     foreign = [device for device in foreign if device.address != controller.address]
     unseen = [address for address, device in members.items() if device is None or not device.class_known]
     # What sysfs lists and does not describe counts as foreign; a text may only have left its class out.
-    names = [*map(describe, foreign), *(unseen if facts.iommu.groups_source == "sysfs" else ())]
+    names = [*map(describe, filter(is_in_use, foreign)), *(unseen if facts.iommu.groups_source == "sysfs" else ())]
     if names:
         message = f"group {name} also holds {', '.join(names)}"
         return Opinion(Severity.REFUSAL, message, evidence, _one_card(controller, foreign) if not unseen else "")
     if unseen or was_cut_off(facts, "pci") or not _is_whole(facts, name, controller):
         return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {name}", evidence)
+    if foreign:
+        return _judge_idle(name, foreign, evidence)
     return Opinion(Severity.PASS, f"group {name} holds the controller and nothing but bridges beside it", evidence)
 
 
@@ -66,6 +71,11 @@ def acs_override(facts: HostFacts, _: Target) -> Opinion:
     return Opinion(Severity.PASS, "no pcie_acs_override= is given", evidence)
 
 
+def is_in_use(device: PciDevice) -> bool:
+    """Return whether a driver of the host's works with a function, or may; VFIO takes a group of others as it is."""
+    return not device.driver_known or device.driver not in {None, *PASSING_DRIVERS}
+
+
 def find_group(facts: HostFacts, device: PciDevice) -> str | None:
     """Return the IOMMU group of a function: by its link in sysfs, or by the listing of a text where sysfs shows none."""
     if device.group is not None or (device.source == "sysfs" and facts.iommu.groups_source == "sysfs"):
@@ -80,6 +90,18 @@ def find_members(facts: HostFacts, device: PciDevice) -> dict[str, PciDevice | N
         return {}
     linked = [other.address for other in facts.pci if other.group == name]
     return {address: facts.find_pci(address) for address in sorted({*linked, *facts.iommu.groups.get(name, ())})}
+
+
+def _judge_idle(name: str, others: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:
+    """Judge a group whose other members no driver of the host's uses."""
+    listed = ", ".join(map(describe, others))
+    if any(device.driver for device in others):
+        message = f"group {name} also holds {listed}, reserved for a guest: it must be the same guest"
+        return Opinion(Severity.CONDITION, message, evidence, "give all of the group to one guest")
+    message = (
+        f"group {name} also holds {listed}, which has no driver: VFIO lets it be, and the host can use it for nothing meanwhile"
+    )
+    return Opinion(Severity.INFORMATION, message, evidence)
 
 
 def _is_whole(facts: HostFacts, name: str, controller: PciDevice) -> bool:
