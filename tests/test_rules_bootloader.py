@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from harness.facts.host import HostFacts
+from harness.facts.iommu import Iommu
 from harness.facts.kernel import Kernel
 from harness.rules.bootloader import WAYS, explain_removal, explain_setting
+from harness.rules.registry import judge
+from harness.rules.rule import Target
 
 GRUB = "BOOT_IMAGE=/boot/vmlinuz root=/dev/sda1"
 STUB = r"initrd=\initramfs.img root=/dev/sda1"
@@ -80,3 +84,22 @@ def test_bootloader_ways_are_told_apart() -> None:
     """Each way has a host of its own, and both of its texts name the argument."""
     assert len({way.host for way in WAYS}) == len(WAYS)
     assert all("a=b" in way.setting("a=b") and "a=b" in way.removal("a=b") for way in WAYS)
+
+
+@pytest.mark.parametrize(
+    ("rule", "cmdline", "steps"),
+    [
+        ("RES002", "intel_iommu=on,relax_rmrr", ['--remove-args="intel_iommu=on,relax_rmrr"', '--args="intel_iommu=on"']),
+        ("IOM002", "iommu=pt,off", ['--remove-args="iommu=pt,off"', '--args="iommu=pt"']),
+        ("IRQ003", "intremap=off", ['--remove-args="intremap=off"']),
+        ("IRQ003", "intremap=nosid,off", ['--remove-args="intremap=nosid,off"', '--args="intremap=nosid"']),
+    ],
+)
+def test_one_value_of_a_list_is_taken_away(rule: str, cmdline: str, steps: list[str]) -> None:
+    """The remedy names the argument as it stands on the command line, and keeps its other values."""
+    kernel = Kernel(distribution_id="fedora", cmdline=f"root=/dev/sda1 {cmdline}")
+
+    remedy = judge(rule, HostFacts(kernel=kernel, iommu=Iommu("intel", "no", "no")), Target()).remedy
+
+    assert remedy.split("`")[1::2] == [f"grubby --update-kernel=ALL {step}" for step in steps]
+    assert remedy.count("then reboot") == 1

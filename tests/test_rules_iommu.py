@@ -246,3 +246,9 @@ def test_memory_lock_of_the_guest_that_is_started() -> None:
 
     assert judge("MEM001", limited, small).severity is Severity.PASS
     assert judge("MEM001", limited, unknown).severity is Severity.CONDITION
+
+
+def test_kvm_in_a_container_is_unknown() -> None:
+    """A container shows no device that it was not given: that there is no KVM is not known there."""
+    assert find("KVM001", INTEL_BOARD, {"dev/kvm": Status.ABSENT, ".dockerenv": ""}).severity is Severity.UNKNOWN
+    assert find("KVM001", INTEL_BOARD, {"dev/kvm": Status.ABSENT}).severity is Severity.CONDITION

@@ -33,13 +33,14 @@ def _command(add: str, remove: str) -> tuple[Steps, Steps]:
     return lambda argument: f"`{add.format(argument)}`", lambda argument: f"`{remove.format(argument)}`"
 
 
+_ADD_ALL = "`kernel-install add-all` (before systemd 256: `kernel-install add VERSION IMAGE`)"
 _GRUB_FILE = "to GRUB_CMDLINE_LINUX in /etc/default/grub"
 
 UPDATE_GRUB = Way("Debian, Ubuntu with GRUB", *_edit(_GRUB_FILE, "`update-grub`"))
 GRUBBY = Way("Fedora, RHEL", *_command('grubby --update-kernel=ALL --args="{}"', 'grubby --update-kernel=ALL --remove-args="{}"'))
 MKCONFIG = Way("Arch and others with GRUB", *_edit(_GRUB_FILE, "`grub-mkconfig -o /boot/grub/grub.cfg`"))
 MKCONFIG2 = Way("openSUSE with GRUB", *_edit(_GRUB_FILE, "`grub2-mkconfig -o /boot/grub2/grub.cfg`"))
-SYSTEMD_BOOT = Way("systemd-boot", *_edit("to /etc/kernel/cmdline (or the entry's options line)", "`kernel-install add-all`"))
+SYSTEMD_BOOT = Way("systemd-boot", *_edit("to /etc/kernel/cmdline (or the entry's options line)", _ADD_ALL))
 SDBOOTUTIL = Way("openSUSE with systemd-boot", *_edit("to /etc/kernel/cmdline", "`sdbootutil update-all-entries`"))
 PROXMOX = Way("Proxmox VE with systemd-boot", *_edit("to /etc/kernel/cmdline", "`proxmox-boot-tool refresh`"))
 KERNELSTUB = Way("Pop!_OS", *_command('kernelstub --add-options "{}"', 'kernelstub --delete-options "{}"'))
@@ -67,6 +68,14 @@ def explain_removal(kernel: Kernel, argument: str) -> str:
     """Return how to take an argument from the kernel's command line on this host."""
     steps = "; ".join(_named(kernel, lambda way: way.removal(argument)))
     return f"remove the kernel argument {argument}: {steps}; then reboot"
+
+
+def explain_replacement(kernel: Kernel, argument: str, without: str) -> str:
+    """Return how to take one value from an argument that is a list: ``relax_rmrr`` from ``intel_iommu=on,relax_rmrr``."""
+    key, _, values = argument.partition("=")
+    rest = ",".join(value for value in values.split(",") if value != without)
+    removal = explain_removal(kernel, argument)
+    return f"{removal.removesuffix('; then reboot')}; {explain_setting(kernel, f'{key}={rest}')}" if rest else removal
 
 
 def find_ways(kernel: Kernel) -> tuple[Way, ...]:

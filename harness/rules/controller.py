@@ -41,7 +41,7 @@ def one_controller(facts: HostFacts, target: Target) -> Opinion:
     "RST001",
     title="The controller can be reset between owners",
     why="Without a reset the next owner finds the controller as the last one left it: the second start of a guest may fail.",
-    remedy="put the card behind a root port, where the bus can be reset; otherwise power the host off between runs",
+    remedy="put a card behind a root port, where the bus can be reset; one on the board needs a cold start between owners",
     source="QubesOS/qubes-issues#3262, QubesOS/qubes-issues#4853, QubesOS/qubes-issues#1144, hathach/tinyusb#3789",
 )
 def reset_method(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:

@@ -7,7 +7,7 @@ import re
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import HostFacts
 from harness.facts.kernel import Kernel
-from harness.rules.bootloader import explain_removal
+from harness.rules.bootloader import explain_replacement
 from harness.rules.rule import Opinion, Target, host_rule, no_sign
 
 _UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
@@ -89,7 +89,7 @@ def remapping_argument(facts: HostFacts, _: Target) -> Opinion:
     argument = _find_off(facts.kernel)
     if not argument:
         return Opinion(Severity.PASS, "no argument switches interrupt remapping off", evidence)
-    remedy = explain_removal(facts.kernel, argument)
+    remedy = explain_replacement(facts.kernel, argument, "off")
     if facts.iommu.interrupt_remapping == "yes":
         return Opinion(Severity.INFORMATION, f"{argument} is given, yet interrupts are remapped", evidence, remedy)
     severity = Severity.CONDITION if _find_permit(facts) else Severity.FAILURE
@@ -146,6 +146,7 @@ def _find_permit(facts: HostFacts) -> tuple[Evidence, ...]:
 
 
 def _find_off(kernel: Kernel) -> str:
-    if "off" in (kernel.argument("intremap") or "").split(","):
-        return "intremap=off"
+    values = kernel.argument("intremap") or ""
+    if "off" in values.split(","):
+        return f"intremap={values}"
     return "nointremap" if kernel.argument("nointremap") is not None else ""

@@ -8,7 +8,7 @@ from harness.core.finding import Evidence, Severity
 from harness.facts.acpi import Table
 from harness.facts.host import GROUPS, HostFacts
 from harness.facts.kernel import Kernel
-from harness.rules.bootloader import explain_removal, explain_setting
+from harness.rules.bootloader import explain_replacement, explain_setting
 from harness.rules.rule import Opinion, Target, host_rule
 
 _TABLES = "/sys/firmware/acpi/tables"
@@ -90,7 +90,7 @@ def kernel_argument(facts: HostFacts, _: Target) -> Opinion:
         return Opinion(Severity.UNKNOWN, "the kernel's command line was not read")
     if switched_off := _find_argument(kernel, _OFF.get(vendor, _OFF_FOR_ANY)):
         message = f"the kernel argument {switched_off} switches the IOMMU off"
-        return Opinion(Severity.FAILURE, message, evidence, explain_removal(kernel, switched_off))
+        return Opinion(Severity.FAILURE, message, evidence, explain_replacement(kernel, switched_off, "off"))
     return _judge_setting(facts, evidence)
 
 
@@ -166,6 +166,6 @@ def _explain_absence(facts: HostFacts) -> str:
 
 
 def _find_argument(kernel: Kernel, wanted: tuple[tuple[str, str], ...]) -> str:
-    """Return the first ``key=value`` that is given, alone or in a list (``iommu=pt,soft``); empty if none is."""
-    given = (f"{key}={value}" for key, value in wanted if value in (kernel.argument(key) or "").split(","))
-    return next(given, "")
+    """Return the first argument that gives one of the values, alone or in a list (``iommu=pt,soft``); empty if none does."""
+    given = ((key, value, kernel.argument(key) or "") for key, value in wanted)
+    return next((f"{key}={values}" for key, value, values in given if value in values.split(",")), "")

@@ -54,7 +54,7 @@ def firmware_lock(facts: HostFacts, _: Target) -> Opinion:
     "KVM001",
     title="/dev/kvm can be opened",
     why="QEMU runs the guest on the processor only through /dev/kvm. That it works too is shown by the guest's boot.",
-    remedy="load kvm_intel or kvm_amd (`modprobe kvm_amd`), and let the user into the group kvm",
+    remedy="`modprobe kvm_intel`, or kvm_amd on AMD; and let the user into the group kvm",
     source="virt/kvm/api.html",
 )
 def kvm_device(facts: HostFacts, _: Target) -> Opinion:
@@ -66,6 +66,10 @@ def kvm_device(facts: HostFacts, _: Target) -> Opinion:
     if facts.kvm.present:
         evidence = Evidence("/dev/kvm", "exists, permission denied")
         return Opinion(Severity.CONDITION, "/dev/kvm may not be opened by this user: the guest runs emulated", (evidence,))
+    if facts.kernel.container:
+        return Opinion(
+            Severity.UNKNOWN, "a container shows no /dev/kvm, unless it is given to it", (Evidence("/dev/kvm", "not shown"),)
+        )
     if not facts.kvm.asked:
         return Opinion(Severity.UNKNOWN, "the capture does not show the host's device nodes")
     return Opinion(Severity.CONDITION, "there is no /dev/kvm: the guest runs emulated", (Evidence("/dev/kvm", "does not exist"),))

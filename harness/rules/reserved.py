@@ -10,7 +10,7 @@ from harness.facts.dmar import Dmar, rmrr_of, rmrr_unresolved
 from harness.facts.host import GROUPS, HostFacts
 from harness.facts.ivrs import Ivmd, Ivrs, ivmd_of
 from harness.facts.pci import PciDevice
-from harness.rules.bootloader import explain_removal
+from harness.rules.bootloader import explain_replacement
 from harness.rules.groups import find_group
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule, no_sign
 
@@ -57,9 +57,9 @@ def reserved_regions(facts: HostFacts, _: Target, controller: PciDevice) -> Opin
 def relaxed(facts: HostFacts, _: Target) -> Opinion:
     """Look for the patch's argument and its line in the log."""
     evidence = (Evidence("/proc/cmdline", facts.kernel.cmdline or "(not read)"), *facts.log.find(_PATCHED))
-    given = any("relax_rmrr" in word for word in facts.kernel.arguments if word.startswith("intel_iommu="))
+    given = next((word for word in facts.kernel.arguments if re.match(r"intel_iommu=.*\brelax_rmrr\b", word)), "")
     if given or len(evidence) > 1:
-        remedy = explain_removal(facts.kernel, "relax_rmrr of intel_iommu=") if given else ""
+        remedy = explain_replacement(facts.kernel, given, "relax_rmrr") if given else ""
         return Opinion(Severity.CONDITION, "a patched kernel ignores what firmware reserves for devices", evidence, remedy)
     if facts.kernel.cmdline:
         return Opinion(Severity.PASS, "the kernel is not told to ignore what firmware reserves", evidence)

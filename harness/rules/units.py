@@ -85,7 +85,7 @@ def faults(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
 @host_rule(
     "IOM006",
     title="The kernel may choose how the IOMMU's domains work",
-    why="With SEV-SNP the IOMMU's mode is fixed: groups cannot change their domain type, iommu=pt is refused.",
+    why="With SEV-SNP no group can be switched to the domain type identity; and with iommu=pt there is no SEV-SNP.",
     remedy="",
     source="https://github.com/avocado-framework-tests/avocado-misc-tests, admin-guide/kernel-parameters.html",
     informs=True,
@@ -96,7 +96,7 @@ def fixed_domains(facts: HostFacts, _: Target) -> Opinion:
         evidence = (Evidence("IOMMU", facts.iommu.vendor),)
         return Opinion(Severity.PASS, "the IOMMU is none of AMD's, which alone has SNP", evidence)
     if found := facts.log.find(_SNP):
-        return Opinion(Severity.INFORMATION, "SEV-SNP is on: the domain type of IOMMU groups cannot be changed", found)
+        return Opinion(Severity.INFORMATION, "SEV-SNP is on: no IOMMU group can be switched to the domain type identity", found)
     return no_sign(facts, "SEV-SNP")
 
 
