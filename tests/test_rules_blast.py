@@ -164,3 +164,16 @@ def test_blast_tells_the_kind() -> None:
     assert blast.sentence == (
         "giving 01:00.0 away takes: the NIC of this SSH connection (enx0), camera 046d:0825, Bluetooth adapter 8087:0029"
     )
+
+
+def test_blast_serial_console_of_another_adapter() -> None:
+    """Of two adapters the one holds the console on which it hangs; without /proc/consoles the command line names it."""
+    adapters = usb("1-1", "067b:2303", "ff0000", "pl2303") | usb("1-2", "0403:6001", "ff0000", "ftdi_sio")
+    place: Files = {"sys/class/tty/ttyUSB1": f"{BEHIND}/usb1/1-2/1-2:1.0/ttyUSB1/tty/ttyUSB1"}
+
+    told = find(adapters, place, {"proc/consoles": "ttyUSB1 -W- (EC p ) 188:1\n"})
+    asked = find(adapters, place, {"proc/cmdline": "intel_iommu=on console=tty0 console=ttyUSB1,115200n8"})
+
+    assert [[(loss.kind, loss.evidence.text) for loss in blast.losses] for blast in (told, asked)] == [
+        [("console", "0403:6001  ftdi_sio"), ("usb", "067b:2303  pl2303")]
+    ] * 2

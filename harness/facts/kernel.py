@@ -8,9 +8,10 @@ import shlex
 import msgspec
 
 from harness.core.capture import Capture
-from harness.facts.sysfs import exists
+from harness.facts.sysfs import exists, read_path
 
 _CONTAINER_HINTS = (".dockerenv", "run/.containerenv", "run/systemd/container")
+_TTY = "sys/class/tty"
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 # What firmware says when its maker filled nothing in.
 _PLACEHOLDER = re.compile(
@@ -24,7 +25,8 @@ class Kernel(msgspec.Struct, frozen=True):
     """The running kernel and distribution; ``lockdown`` is ``none``, ``integrity``, ``confidentiality`` or empty.
 
     ``xen`` is ``dom0``, ``domU`` or empty. ``memlock_kib`` is the probe's limit of locked memory: -1 unlimited, None unknown.
-    ``consoles`` are the devices of the kernel's console (``ttyS0``, ``ttyUSB0``); ``boot_id`` changes with every boot.
+    ``consoles`` are the devices of the kernel's console (``ttyS0``, ``ttyUSB0``), ``console_paths`` where those on USB hang, if
+    that was read; ``boot_id`` changes with every boot.
     """
 
     release: str = ""
@@ -41,6 +43,7 @@ class Kernel(msgspec.Struct, frozen=True):
     xen: str = ""
     memlock_kib: int | None = None
     consoles: tuple[str, ...] = ()
+    console_paths: tuple[str, ...] = ()
     boot_id: str = ""
 
     @property
@@ -69,6 +72,7 @@ def read_kernel(capture: Capture) -> Kernel:
     distribution = parse_os_release(capture.text("etc/os-release") or "")
     lockdown = re.search(r"\[(\w+)\]", capture.text("sys/kernel/security/lockdown") or "")
     user = re.search(r"^Uid:\s+\d+\s+(\d+)", capture.text("proc/self/status") or "", re.MULTILINE)
+    consoles = _read_consoles(capture)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", capture.text("proc/meminfo") or "", re.MULTILINE)
     return Kernel(
         release=release,
@@ -84,7 +88,10 @@ def read_kernel(capture: Capture) -> Kernel:
         memory_mib=int(memory[1]) // 1024 if memory else 0,
         xen=_read_xen(capture),
         memlock_kib=parse_memlock(capture.text("proc/self/limits") or ""),
-        consoles=_read_consoles(capture),
+        consoles=consoles,
+        console_paths=tuple(
+            path for name in consoles if "USB" in name or "ACM" in name if (path := read_path(capture, f"{_TTY}/{name}"))
+        ),
         boot_id=capture.text("proc/sys/kernel/random/boot_id") or "",
     )
 
@@ -128,10 +135,12 @@ def _read_xen(capture: Capture) -> str:
 
 
 def _read_consoles(capture: Capture) -> tuple[str, ...]:
-    """Return the consoles that are in use: /proc/consoles, or what sysfs says of the device ``console``."""
+    """Return the consoles that are in use: /proc/consoles, or what sysfs says of the device ``console``; else those asked for."""
     lines = (capture.text("proc/consoles") or "").splitlines()
     found = [line.split()[0] for line in lines if line.split()]
-    return tuple(found or (capture.text("sys/class/tty/console/active") or "").split())
+    words = (capture.text("proc/cmdline") or "").split()
+    asked = [word.removeprefix("console=").partition(",")[0] for word in words if word.startswith("console=")]
+    return tuple(found or (capture.text(f"{_TTY}/console/active") or "").split() or asked)
 
 
 def _unquote(value: str) -> str:

@@ -14,7 +14,7 @@ from harness.facts.storage import Disk
 from harness.facts.usb import UsbDevice, UsbNode
 from harness.rules.controller import describe
 from harness.rules.groups import find_members, is_in_use
-from harness.rules.losses import USB_CONSOLES, is_serial_adapter, shows_usb
+from harness.rules.losses import USB_CONSOLES, holds_console, shows_usb
 
 _HID, _MOUSE = "03", "030102"
 _USB_DEVICES, _PCI_DEVICES, _BLOCK, _NET = "/sys/bus/usb/devices", "/sys/bus/pci/devices", "/sys/class/block", "/sys/class/net"
@@ -77,7 +77,7 @@ def _losses_on(facts: HostFacts, address: str) -> Iterator[Loss]:
     disks = {disk.usb_device for disk in facts.disks_on(address)}
     interfaces = [interface.path for interface in facts.network_on(address)]
     for device in facts.usb_on(address):
-        if consoles and is_serial_adapter(device):
+        if holds_console(facts, device):
             yield Loss("console", f"the serial console {', '.join(consoles)}", _usb_evidence(device))
         elif device.is_hub or device.name in disks or any(f"{device.path}/" in path for path in interfaces if device.path):
             continue  # a hub is no loss, and what a disk or an interface hangs on is told by that

@@ -111,8 +111,8 @@ def consoles(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     evidence: tuple[Evidence, ...] = (
         Evidence("/proc/consoles, /proc/cmdline", " ".join(facts.kernel.consoles) or "no console is named"),
     )
-    adapters = [device for device in facts.usb_on(controller.address) if is_serial_adapter(device)]
-    if usb and adapters:
+    adapters = [device for device in facts.usb_on(controller.address) if holds_console(facts, device)]
+    if adapters:
         names = ", ".join(device.name for device in adapters)
         evidence += tuple(
             Evidence(f"/sys/bus/usb/devices/{device.name}", f"{device.id} {device.product}".strip()) for device in adapters
@@ -131,7 +131,14 @@ def shows_usb(facts: HostFacts, controller: PciDevice) -> bool:
     return controller.source == "sysfs" and not facts.section_timed_out("usb")
 
 
-def is_serial_adapter(device: UsbDevice) -> bool:
+def holds_console(facts: HostFacts, device: UsbDevice) -> bool:
+    """Return whether a console of the kernel hangs on a device; where none was placed, every serial adapter may hold it."""
+    if paths := facts.kernel.console_paths:
+        return any(f"{path}/".startswith(f"{device.path}/") for path in paths if device.path)
+    return any(name.startswith(USB_CONSOLES) for name in facts.kernel.consoles) and _is_serial_adapter(device)
+
+
+def _is_serial_adapter(device: UsbDevice) -> bool:
     """Return whether one of a device's drivers makes a serial port of it."""
     return any(driver in _SERIAL or driver.endswith("_sio") for driver in device.drivers)
 
@@ -170,7 +177,7 @@ def _hidden_ways(facts: HostFacts, found: tuple[NetworkInterface, ...]) -> list[
 
 def is_storage(device: UsbDevice) -> bool:
     """Return whether a device's driver makes a disk of it."""
-    return bool({"usb-storage", "uas"} & set(device.drivers))
+    return any(driver in {"usb-storage", "uas"} or driver.startswith("ums-") for driver in device.drivers)
 
 
 def _evidence(disk: Disk) -> Evidence:
