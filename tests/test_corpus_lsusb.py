@@ -9,8 +9,9 @@ import pytest
 
 from harness.core.capture import Capture, Item, Status
 from harness.facts.lsusb import parse_lsusb, parse_lsusb_tree
-from harness.facts.usb import UsbBus, read_usb, read_usb_tree, storage_on
-from harness.facts.usb_tree import LIST, TREE
+from harness.facts.usb import read_usb
+from harness.facts.usb_bus import UsbBus, storage_on
+from harness.facts.usb_tree import LIST, TREE, read_usb_tree
 from tests.corpus import Piece, pieces, score
 
 BETTER: dict[tuple[str, str], object] = {

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.capture import Status
-from harness.facts.acpi import find_acpi_disagreements, parse_dmar, parse_ivrs, read_acpi
+from harness.facts.acpi import find_acpi_disagreements, read_acpi
+from harness.facts.dmar import parse_dmar
+from harness.facts.ivrs import parse_ivrs
 from tests.captures import acpi_table, dmar, ivrs, make_capture
 from tests.tables import (
     BRIDGE,

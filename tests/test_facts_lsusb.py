@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from harness.core.capture import Capture, Item, Status
 from harness.facts.lsusb import ListedDevice, join_texts, parse_lsusb, parse_lsusb_tree
-from harness.facts.usb import UsbBus, UsbInterface, UsbNode, find_usb_disagreements, read_usb, read_usb_tree, storage_on
-from harness.facts.usb_bus import find_class_code, find_class_name, parse_speed
+from harness.facts.usb import read_usb
+from harness.facts.usb_bus import UsbBus, UsbInterface, UsbNode, find_class_code, find_class_name, parse_speed, storage_on
+from harness.facts.usb_tree import find_usb_disagreements, read_usb_tree
 
 LIST = """\
 Bus 002 Device 003: ID 46f4:0001 Example Stick

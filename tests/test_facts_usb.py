@@ -11,7 +11,9 @@ from harness.core.pci import PciAddress
 from harness.facts.disagreement import Disagreement
 from harness.facts.host import read_facts
 from harness.facts.sysfs import parse_number
-from harness.facts.usb import UsbInterface, UsbNode, find_usb_disagreements, read_usb, read_usb_tree, storage_on, tree_of
+from harness.facts.usb import read_usb
+from harness.facts.usb_bus import UsbInterface, UsbNode, storage_on, tree_of
+from harness.facts.usb_tree import find_usb_disagreements, read_usb_tree
 from tests.captures import CARD, INTEL_BOARD, Files, make_capture, usb_stick, without
 
 FOLDER = "sys/bus/usb/devices"

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from harness.core.capture import Status
 from harness.facts.host import HostFacts, read_facts
-from harness.facts.usb import UsbBus, UsbInterface, UsbNode
+from harness.facts.usb_bus import UsbBus, UsbInterface, UsbNode
 from harness.rules.blast import Blast, find_blast
 from tests.captures import CARD, INTEL_BOARD, Files, group, make_capture, pci_function, usb_stick
 

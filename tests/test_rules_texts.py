@@ -18,7 +18,8 @@ from harness.facts.log import KernelLog
 from harness.facts.memory import MemoryRange
 from harness.facts.modules import Vfio
 from harness.facts.pci import PciDevice
-from harness.facts.usb import UsbBus, UsbDevice
+from harness.facts.usb import UsbDevice
+from harness.facts.usb_bus import UsbBus
 from harness.rules.registry import RULES, judge
 from harness.rules.rule import Target
 from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, dmar, group, ivrs, make_capture, without

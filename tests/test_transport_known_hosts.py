@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import paramiko
 import pytest
@@ -12,11 +15,22 @@ from hypothesis import strategies as st
 
 from harness.core.errors import UsageError
 from harness.transport.keys import make_key
-from harness.transport.known_hosts import checked_key, find_known_keys, look_up, read_revoked
+from harness.transport.known_hosts import checked_key, look_up, read_revoked, require_known
 from harness.transport.route import trust_of
 from harness.transport.sshconfig import SshTarget
 
 KEY, OTHER = (make_key().public.strip() for _ in range(2))
+
+
+def find_known_keys(name: str, lines: Iterable[str]) -> list[str]:
+    """Return the keys that a host of this name may present, by a file of these lines."""
+    with NamedTemporaryFile() as file:
+        file.write("\n".join(lines).encode())
+        file.flush()
+        known = look_up(name, [Path(file.name)])
+    with suppress(UsageError):
+        return [key.line for key in require_known(known, name, 22)]
+    return []
 
 
 def test_known_hosts_of_a_port() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Self
 
+USB_CLASS = 0x0C03
+"""Serial bus, USB, of whatever programming interface."""
+
 XHCI_CLASS = 0x0C0330
 """Serial bus, USB, prog-if 30: xHCI. (0c03fe is a device controller, 0c0340 a USB4 host interface.)"""
 

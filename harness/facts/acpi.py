@@ -12,14 +12,11 @@ import msgspec
 from harness.core.capture import Capture, Status
 from harness.facts import dmar as intel
 from harness.facts import ivrs as amd
-from harness.facts.acpi_table import Table
 from harness.facts.acpi_text import Dump, parse_dump, read_printed
 from harness.facts.disagreement import Disagreement
 from harness.facts.dmar import Dmar, parse_dmar
 from harness.facts.ivrs import Ivrs, parse_ivrs
 from harness.facts.sysfs import read_names, timed_out
-
-__all__ = ["Acpi", "Dmar", "Ivrs", "Table", "find_acpi_disagreements", "parse_dmar", "parse_ivrs", "read_acpi"]
 
 _FOLDER = "sys/firmware/acpi/tables"
 _DUMP = "commands/acpidump"

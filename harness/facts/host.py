@@ -22,7 +22,9 @@ from harness.facts.pci import PciDevice, find_pci_disagreements, read_pci
 from harness.facts.storage import Disk, read_disks
 from harness.facts.storage import find_unplaced as find_unplaced_disks
 from harness.facts.sysfs import timed_out
-from harness.facts.usb import UsbBus, UsbDevice, find_usb_disagreements, read_usb, read_usb_tree
+from harness.facts.usb import UsbDevice, read_usb
+from harness.facts.usb_bus import UsbBus
+from harness.facts.usb_tree import find_usb_disagreements, read_usb_tree
 
 MOUNTS, SWAPS, ROUTES, GROUPS = "/proc/self/mountinfo", "/proc/swaps", "/proc/net/route", "/sys/kernel/iommu_groups"
 LISTS = (MOUNTS, SWAPS, ROUTES, GROUPS)

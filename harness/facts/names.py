@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from harness.core.pci import USB_CLASS
+
 _PLACES = (Path("/usr/share/hwdata/pci.ids"), Path("/usr/share/misc/pci.ids"))
 _VENDOR = re.compile(r"^([0-9a-f]{4})  (.+)$")
 _DEVICE = re.compile(r"^\t([0-9a-f]{4})  (.+)$")
@@ -15,10 +17,9 @@ _KEY = re.compile(r"^([0-9a-f]{4})(?::([0-9a-f]{4}))?$")
 _CLASS = re.compile(r"^(?:C ([0-9a-f]{2})|\t([0-9a-f]{2})|\t\t([0-9a-f]{2}))  (.+)$")
 _VENDOR_LINE = re.compile(rb"\n([0-9a-f]{4})  ([^\n]+)")
 _FIRST_CLASS = b"\nC "
-_USB = 0x0C03
 
 # What readiness must know even on a runner without hwdata. Old pci.ids write "USB Controller": names are compared in lower case.
-_KNOWN_CLASSES = {"usb controller": 0x0C03, "pci bridge": 0x0604, "host bridge": 0x0600, "isa bridge": 0x0601}
+_KNOWN_CLASSES = {"usb controller": USB_CLASS, "pci bridge": 0x0604, "host bridge": 0x0600, "isa bridge": 0x0601}
 _USB_INTERFACES = {
     0x00: "UHCI",
     0x10: "OHCI",
@@ -117,7 +118,7 @@ def read_class_codes() -> Mapping[str, int]:
 
 def usb_interface(device: Classified) -> str:
     """Return a USB controller's programming interface in words (``xHCI``), empty where it is unknown or none of USB's."""
-    if device.class_code >> 8 != _USB or not device.prog_if_known:
+    if device.class_code >> 8 != USB_CLASS or not device.prog_if_known:
         return ""
     return _USB_INTERFACES.get(device.class_code & 0xFF, "")
 

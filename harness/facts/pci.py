@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from harness.core.capture import Capture, Status
-from harness.core.pci import XHCI_CLASS, PciAddress, PciId
+from harness.core.pci import USB_CLASS, XHCI_CLASS, PciAddress, PciId
 from harness.facts.disagreement import Disagreement
 from harness.facts.lspci import parse_lspci
 from harness.facts.lspci_mm import parse_lspci_mm
@@ -23,7 +23,6 @@ _COMMANDS = ("commands/lspci", "commands/lspci-mm", "commands/lspci-tree")
 _NO_SLOT = re.compile(r"^0(?:-\d+)?$")
 _PCI_BRIDGE = 0x0604
 _HOST_BRIDGE = 0x0600
-_USB = 0x0C03
 _LARGEST_ID = 0xFFFF
 _LARGEST_CLASS = 0xFFFFFF
 
@@ -75,11 +74,6 @@ class PciDevice(msgspec.Struct, frozen=True):
         return PciAddress.parse(self.address)
 
     @property
-    def pci_id(self) -> PciId | None:
-        """Return the id as a value, None if sysfs did not tell it."""
-        return PciId.parse(self.id) if self.id else None
-
-    @property
     def class_text(self) -> str:
         """Return the class as lspci -n spells it, with question marks for what is not known: ``0c0330``, ``0c03??``."""
         text = f"{self.class_code:06x}" if self.class_known else "??????"
@@ -88,7 +82,7 @@ class PciDevice(msgspec.Struct, frozen=True):
     @property
     def is_usb(self) -> bool:
         """Return whether this is of class 0c03, of whatever programming interface."""
-        return self.class_code >> 8 == _USB
+        return self.class_code >> 8 == USB_CLASS
 
     @property
     def is_xhci(self) -> bool:

@@ -9,7 +9,6 @@ import msgspec
 
 from harness.core.pci import PciAddress
 
-USB_CLASS = 0x0C03
 # Which programming interface a driver of a function of class 0c03 speaks; - and _ are the same in a module's name.
 _INTERFACES = (("xhci", 0x30), ("ehci", 0x20), ("ohci", 0x10), ("uhci", 0x00), ("thunderbolt", 0x40))
 _CLASS = re.compile(r"\[((?:[0-9a-f]{2}){2,3})\]$|^(?:Class )?((?:[0-9a-f]{2}){2,3})$", re.IGNORECASE)

@@ -6,20 +6,8 @@ import msgspec
 
 from harness.core.capture import Capture
 from harness.facts.sysfs import pci_addresses_on, read_path
-from harness.facts.usb_bus import UsbBus, UsbInterface, UsbNode, storage_on, tree_of
-from harness.facts.usb_tree import FOLDER, find_usb_disagreements, port_order, read_usb_tree
-
-__all__ = [
-    "UsbBus",
-    "UsbDevice",
-    "UsbInterface",
-    "UsbNode",
-    "find_usb_disagreements",
-    "read_usb",
-    "read_usb_tree",
-    "storage_on",
-    "tree_of",
-]
+from harness.facts.usb_bus import UsbBus, UsbNode
+from harness.facts.usb_tree import FOLDER, port_order, read_usb_tree
 
 _HUB, _KEYBOARD, _HUMAN_INTERFACE = "09", "030101", "03"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.core.finding import Evidence, Severity
-from harness.facts.acpi import Table
+from harness.facts.acpi_table import Table
 from harness.facts.host import GROUPS, HostFacts
 from harness.facts.kernel import Kernel
 from harness.rules.bootloader import explain_replacement, explain_setting

@@ -26,7 +26,8 @@ from harness.facts.names import usb_interface
 from harness.facts.network import NetworkInterface
 from harness.facts.pci import PciDevice
 from harness.facts.storage import Disk
-from harness.facts.usb import UsbBus, UsbDevice
+from harness.facts.usb import UsbDevice
+from harness.facts.usb_bus import UsbBus
 from harness.rules.blast import Loss, find_blast
 from harness.rules.verdict import ControllerVerdict, Readiness, judge_controllers
 

@@ -114,13 +114,6 @@ def fingerprint(key: paramiko.PKey) -> str:
     return f"{key.get_name()} {key.fingerprint}"
 
 
-def find_known_keys(name: str, lines: Iterable[str]) -> Sequence[str]:
-    """Return the keys that known_hosts lines hold for a name, without revoked ones."""
-    known = _found(name, [entry for number, line in enumerate(lines, 1) if (entry := _entry(line, "-", number)) is not None])
-    revoked = {key.line for key in known.revoked}
-    return [key.line for key in known.keys if key.line not in revoked]
-
-
 @dataclass(frozen=True)
 class _Entry:
     marker: str

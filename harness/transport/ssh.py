@@ -135,11 +135,6 @@ class SshTransport:
             self._connection.sock.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
-    @property
-    def alive(self) -> bool:
-        """Return whether the connection stands."""
-        return self._connection.is_active()
-
     @contextmanager
     def _channel(self, deadline: Deadline) -> Iterator[paramiko.Channel]:
         channel = aside(lambda: self._connection.open_session(timeout=deadline.left_s))
