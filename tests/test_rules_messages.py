@@ -62,9 +62,6 @@ def test_message_is_told_once() -> None:
 
 def test_corpus_of_messages(record_property: Callable[[str, object], None]) -> None:
     """Every message that users met is explained by the rule about its cause."""
-    judged = []
-    for piece in pieces("errors"):
-        name = piece.path.stem
-        found = [each.rule for each in explain_messages(piece.read().decode())]
-        judged.append((name, found[:1], [REAL[name]] if name in REAL else found[:1]))
+    found = {piece.path.stem: explain_messages(piece.read().decode()) for piece in pieces("errors")}
+    judged = [(name, [each.rule for each in found.get(name, ())][:1], [rule]) for name, rule in REAL.items()]
     score(record_property, "errors", judged)

@@ -32,6 +32,7 @@ mke2fs e2fsprogs makes a disk from that system without mounting it
 fio fio measures throughput when this machine is the host under test, and in the tests
 lspci pciutils shows the PCI devices of this machine when it is the host under test
 lsusb usbutils shows the USB devices of this machine when it is the host under test
+ssh openssh-client tells what ~/.ssh/config makes of a host that is reached over SSH
 /usr/share/hwdata/pci.ids hwdata names PCI and USB devices
 END
     if [ "$(distribution)" != debian ]; then # a Debian system is built and must be verified with Debian's keys

@@ -43,6 +43,7 @@ PROGRAMS = (
     Program("fio", "fio", needed=False),
     Program("lspci", "pciutils", needed=False),
     Program("lsusb", "usbutils", needed=False),
+    Program("ssh", "openssh-client", needed=False, version="-V"),
 )
 """The same as in tools/setup.sh, where each has its purpose."""
 
