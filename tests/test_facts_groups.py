@@ -223,6 +223,7 @@ def test_groups_that_sysfs_does_not_show() -> None:
         ("vfio-pci 0000:05:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x0001 address=0x1000]", ("AMD-Vi", "0000:05:00.0")),
         ("xhci_hcd 0000:05:00.0: Event logged [IO_PAGE_FAULT domain=0x0000 address=0x1000]", ("AMD-Vi", "0000:05:00.0")),
         ("AMD-Vi: Event logged [ILLEGAL_DEV_TABLE_ENTRY device=05:00.0 pasid=0x00000]", ("AMD-Vi", "0000:05:00.0")),
+        ("iommu ivhd0: AMD-Vi: Event logged [INVALID_DEVICE_REQUEST device=0000:05:00.0 pasid=0]", ("AMD-Vi", "0000:05:00.0")),
         ("arm-smmu-v3 arm-smmu-v3.0.auto: event 0x10 received:", ("SMMU", "")),
         ("arm-smmu-v3 a: event: F_TRANSLATION client: 0000:05:00.0 sid: 0x500", ("SMMU", "0000:05:00.0")),
         ("arm-smmu 9050000.smmu: Unhandled context fault: fsr=0x402, iova=0x1000", ("SMMU", "")),

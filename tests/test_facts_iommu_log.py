@@ -220,6 +220,13 @@ def test_iommu_log_units_without_interrupts(ecaps: tuple[str, ...], walk: str, s
         pytest.param(
             ("[Firmware Bug]: Your BIOS is broken; DMAR reported at address fed90000 returns all ones!",), "intel", id="vt-d-bug"
         ),
+        pytest.param(("iommu ivhd0: AMD-Vi: Event logged [INVALID_DEVICE_REQUEST device=0000:05:00.0 ]",), "amd", id="amd-unit"),
+        pytest.param(("AMD IOMMU disabled by kernel command line",), "amd", id="amd-off-2.6"),
+        pytest.param(("IOMMU 0 0xfed90000: using Queued invalidation",), "intel", id="vt-d-3.x"),
+        pytest.param(("IOMMU fed90000: ver 1:0 cap c0000020630260 ecap 1000",), "intel", id="vt-d-2.6"),
+        pytest.param(("PCI-DMA: Intel(R) Virtualization Technology for Directed I/O",), "intel", id="vt-d-works-2.6"),
+        pytest.param(("Enabled IRQ remapping in x2apic mode",), "intel", id="vt-d-interrupts-3.x"),
+        pytest.param(("exynos-sysmmu 14a60000.sysmmu: hardware version: 7.1",), "other", id="exynos"),
         pytest.param((BEGIN, PC, "AMD-Vi: AMD IOMMUv2 functionality not available on this system", END), "none", id="none"),
         pytest.param((BEGIN, "psci: PSCIv1.1", "fb fe040000.vop: Adding to iommu group 1", END), "other", id="nameless"),
     ],

@@ -384,6 +384,7 @@ def test_tree_made_by_hand_holds_no_empty_answers() -> None:
     ("name", "item"),
     [
         ("dmesg.txt", "dmesg"),
+        ("dmesg.json", "dmesg"),
         ("dmesg", "dmesg"),
         ("commands/dmesg -T.log", "dmesg"),
         ("journalctl_-k.txt", "dmesg"),

@@ -21,8 +21,11 @@ _INTEL = re.compile(
 )
 _ANNOUNCEMENT = re.compile(r"^(?:DMAR: ?)?(?:dmar: ?)?DRHD: handling fault status")
 # "AMD-Vi: Event logged [IO_PAGE_FAULT device=05:00.0 domain=..." (with the domain's number since 6.3), and since 4.20
-# "vfio-pci 0000:05:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=..."; 4.20 to 5.4 leave AMD-Vi out.
-_AMD = re.compile(rf"^(?:\S+ ({_ADDRESS}): )?(?:AMD-Vi: )?Event logged \[(\w+)(?: device=(?:0x)?([0-9a-f:]+\.[0-7]))?")
+# "vfio-pci 0000:05:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=..."; 4.20 to 5.4 leave AMD-Vi out. Where the device does
+# not count, the unit speaks: "iommu ivhd0: AMD-Vi: Event logged [INVALID_DEVICE_REQUEST device=0000:05:00.0 pasid=..."
+_AMD = re.compile(
+    rf"^(?:iommu ivhd\d+: |\S+ ({_ADDRESS}): )?(?:AMD-Vi: )?Event logged \[(\w+)(?: device=(?:0x)?([0-9a-f:]+\.[0-7]))?"
+)
 _ARM = re.compile(
     rf"^arm-smmu\S* \S+: (?:event:? ?(?:0x10|F_TRANSLATION|F_ADDR_SIZE|F_ACCESS|F_PERMISSION)|Unhandled context fault)"
     rf"(?:.*client: ({_ADDRESS}))?"

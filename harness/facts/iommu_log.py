@@ -25,19 +25,26 @@ _MAKERS = (
         re.compile(
             r"^(?:ACPI: DMAR (?:0x)?[0-9A-Fa-f]{6,16} |DMAR(?:-IR)?: ?|dmar: |Intel-IOMMU: |INTR-REMAP: ?"
             r"|(?:\[Firmware \w+\]: )?(?:Your BIOS is broken; )?DMAR reported at address |\[Firmware \w+\]: DMAR: "
-            r"|IOMMU: Setting |IOAPIC id \d+ under DRHD"
+            r"|IOMMU: (?:Setting |\w+ identity mapping )|IOMMU (?:\d+ )?(?:0x)?[0-9a-f]{6,16}: (?:ver|using) "
+            r"|IOAPIC id \d+ under DRHD|PCI-DMA: Intel\(R\)|Enabled IRQ remapping in x2?apic mode|Enabled Interrupt-remapping|iommu dmar\d+: "
             r"|\S+ \S+: DMAR: (?!Disabling IOMMU|Skip IOMMU|Forcing write-buffer))"
         ),
     ),
     (
         "amd",
         re.compile(
-            _DEVICE + r"(?:ACPI: IVRS (?:0x)?[0-9A-Fa-f]{6,16} |AMD-Vi: (?!AMD IOMMUv2 (?:driver|functionality))"
+            _DEVICE + r"(?:iommu ivhd\d+: |AMD IOMMU disabled|ACPI: IVRS (?:0x)?[0-9A-Fa-f]{6,16} "
+            r"|AMD-Vi: (?!AMD IOMMUv2 (?:driver|functionality))"
             r"|Event logged \[IO_PAGE_FAULT|perf/amd_iommu: Detected)"
         ),
     ),
     ("arm", _ARM),
-    ("other", re.compile(r"^(?:IOMMU table initialized|virtio_iommu |\S*iommu \S+: |s390_iommu|rk_iommu)")),
+    (
+        "other",
+        re.compile(
+            r"^(?:IOMMU table initialized|virtio_iommu |\S*iommu (?!ivhd|dmar)\S+: |s390_iommu|exynos-sysmmu |ipmmu-vmsa )"
+        ),
+    ),
 )
 # POWER's translation tables have groups like any other IOMMU; what they do for a passed device the log does not tell.
 _TCE = re.compile(r"^(?:IOMMU table initialized|\S+ \S+: iommu: 64-bit OK but direct DMA is limited)")
@@ -49,7 +56,7 @@ _DMA_WORKS = re.compile(
     r"|Using iommu (?:direct|dma) mapping"
     r"|AMD-Vi: (?:Lazy IO/TLB flushing enabled|IO/TLB flush on unmap enabled|Interrupt remapping enabled"
     r"|Initialized for Passthrough Mode|Enabling IOMMU at )"
-    r"|(?:AMD-Vi: )?Event logged \[IO_PAGE_FAULT"
+    r"|(?:iommu ivhd\d+: )?(?:AMD-Vi: )?Event logged \[IO_PAGE_FAULT"
     r"|DMAR: ?\[DMA \w+[^\]]*\] ?Request device"
     r"|arm-smmu\S* \S+: (?:event:? ?(?:0x10 received|F_TRANSLATION)|Unhandled context fault)"
     r"|\S+ \S+: Adding to iommu group \d|Adding to iommu group \d|iommu: Adding device \S+ to group \d)"

@@ -37,7 +37,7 @@ _MOVED = (  # where else the same files are: behind links, and with the number o
 )
 _SOS = re.compile(r"^sos_commands/(?:kernel|general|hardware|pci|usb|logs|devices)/([^/]+)$")
 _LOGS = {"var/log/dmesg": 80, "var/log/boot.dmesg": 90}
-_TEXT_SUFFIX = re.compile(r"\.(txt|log|out|text)$", re.IGNORECASE)
+_TEXT_SUFFIX = re.compile(r"\.(txt|log|out|text|json)$", re.IGNORECASE)
 _COMMAND = re.compile(r"^(dmesg|lspci|lsusb|iommu[-_ ]?groups?|uname|lsmod|journalctl)((?:[-_ ].*)?)$", re.IGNORECASE)
 _CLUSTER = re.compile(r"(?:^|[-_ ])(?:-?)([nvkDtmxqbP]{1,6})(?=$|[-_ ])")
 
