@@ -139,3 +139,18 @@ def test_iommu_maker_of_amd_table() -> None:
     files = without(NO_UNITS, "sys/firmware")
 
     assert read_iommu(files, {"sys/firmware/acpi/tables/IVRS": ivrs()}).vendor == "amd"
+
+
+@pytest.mark.parametrize(
+    ("chips", "answer"),
+    [
+        pytest.param("24: 10 PCI-MSI 0-edge xhci", "no", id="pc"),
+        pytest.param("12: 1 GICv2 30 Level timer\n24: 10 PCI-MSI 0-edge xhci", "n/a", id="arm"),
+        pytest.param("5: 1 RISC-V INTC 5 Edge riscv-timer\n24: 10 PCI-MSI-0000:01:00.0 0-edge xhci", "n/a", id="risc-v"),
+        pytest.param("12: 1 GICv3 30 Level timer\n24: 10 ITS-PCI-MSIX-0000:01:00.0 0-edge xhci", "yes", id="arm-its"),
+        pytest.param("24: 10 Hyper-V PCIe MSI 0-edge xhci", "unknown", id="hyper-v"),
+    ],
+)
+def test_iommu_interrupts_of_chips_alone(chips: str, answer: str) -> None:
+    """Messages straight to the processor are a missing remapper on a PC alone: other machines have none."""
+    assert read_facts(make_capture({"proc/interrupts": f"     CPU0\n{chips}\n"}), {}).iommu.interrupt_remapping == answer

@@ -38,6 +38,9 @@ _MAKERS = (("dmar", "intel"), ("ivhd", "amd"), ("smmu", "arm"), ("arm-smmu", "ar
 # Chips whose interrupts pass a remapper, and those that show that they do not. ITS is the remapper of 64-bit Arm.
 _REMAPPED_CHIP = re.compile(r"^(IR-|ITS-)")
 _DIRECT_CHIP = re.compile(r"^(IO-APIC|PCI-MSI)")
+_FOREIGN_CHIP = re.compile(
+    r"^(GIC|SiFive PLIC|RISC-V|XICS|XIVE|MIPS|LOONGARCH|OpenPIC)", re.IGNORECASE
+)  # of machines that are no PC
 _NO_IOMMU_SWITCH = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
 
@@ -230,10 +233,12 @@ def _judge_dma(capture: Capture, units: tuple[str, ...], found: _Groups, logged:
 
 def _judge_interrupts(capture: Capture, chips: tuple[str, ...], found: _Groups, vendor: str, logged: Proof) -> Proof:
     """Let the chips in use decide, then the log; interrupts of a host with groups that show neither are not remapped."""
-    for state, sign in (("yes", _REMAPPED_CHIP), ("no", _DIRECT_CHIP)):
+    architecture = read_cpu(capture).architecture
+    foreign = architecture not in {"x86", ""} or any(_FOREIGN_CHIP.match(chip) for chip in chips)
+    for state, sign in (("yes", _REMAPPED_CHIP), ("n/a" if foreign else "no", _DIRECT_CHIP)):
         if shown := [chip for chip in chips if sign.match(chip)]:
             return Proof(state, (Evidence("/proc/interrupts", " ".join(shown)),))
-    if logged.state == "unknown" and vendor in {"arm", "other"} | {read_cpu(capture).architecture} - {"x86", ""}:
+    if logged.state == "unknown" and (foreign or vendor in {"arm", "other"}):
         return Proof("n/a")
     seen = capture.get("proc/interrupts").status is Status.READ
     if logged.state == "unknown" and found.source == _SYSFS and found.groups and seen:

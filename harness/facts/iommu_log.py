@@ -26,8 +26,8 @@ _MAKERS = (
             r"^(?:ACPI: DMAR (?:0x)?[0-9A-Fa-f]{6,16} |DMAR(?:-IR)?: ?|dmar: |Intel-IOMMU: |INTR-REMAP: ?"
             r"|(?:\[Firmware \w+\]: )?(?:Your BIOS is broken; )?DMAR reported at address |\[Firmware \w+\]: DMAR: "
             r"|IOMMU: (?:Setting |\w+ identity mapping )|IOMMU (?:\d+ )?(?:0x)?[0-9a-f]{6,16}: (?:ver|using) "
-            r"|IOAPIC id \d+ under DRHD|PCI-DMA: Intel\(R\)|Enabled IRQ remapping in x2?apic mode|Enabled Interrupt-remapping|iommu dmar\d+: "
-            r"|\S+ \S+: DMAR: (?!Disabling IOMMU|Skip IOMMU|Forcing write-buffer))"
+            r"|IOAPIC id \d+ under DRHD|PCI-DMA: Intel\(R\)|Enabled IRQ remapping in x2?apic mode|Enabled Interrupt-remapping"
+            r"|iommu dmar\d+: |\S+ \S+: DMAR: (?!Disabling IOMMU|Skip IOMMU|Forcing write-buffer))"
         ),
     ),
     (
