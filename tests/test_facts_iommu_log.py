@@ -293,6 +293,7 @@ def test_iommu_log_reserved_memory() -> None:
         pytest.param("CPU0 revision is: 00019749 (MIPS 1004Kc)", id="mips"),
         pytest.param("64-bit Loongson Processor probed (LA464 Core)", id="loongarch"),
         pytest.param("CPU: ARMv7 Processor [410fd034] revision 4 (ARMv7), cr=10c5383d", id="arm-32"),
+        pytest.param("Boot CPU: AArch64 Processor [410fd034]", id="arm-4.x"),
     ],
 )
 def test_iommu_log_machines_without_interrupt_remapping(line: str) -> None:

@@ -41,7 +41,12 @@ _XEN_PVH = re.compile(r"^Booting (?:paravirtualized )?kernel on (Xen PVH)")
 _LOCKDOWN = re.compile(r"^(?:Kernel is locked down|Lockdown: .* is restricted)(?: from ([^;]+))?")
 _ARCHITECTURES = (
     ("x86", re.compile(r"^(?:BIOS-e820|Xen: \[mem|BIOS-provided physical RAM|x86/|smpboot: |microcode: |IOAPIC\[|e820: )")),
-    ("arm", re.compile(r"^(?:Booting Linux on physical CPU|CPU features: detected|psci: |GICv\d|arch_timer: |ARM|CPU: ARMv\d)")),
+    (
+        "arm",
+        re.compile(
+            r"^(?:Booting Linux on physical CPU|CPU features: detected|psci: |GICv\d|arch_timer: |ARM|CPU: ARMv\d|Boot CPU: AArch64|Detected [VP]IPT )"
+        ),
+    ),
     (
         "other",
         re.compile(
