@@ -10,7 +10,7 @@ import pytest
 from harness.core.capture import Capture, Status
 from harness.core.pci import PciAddress
 from harness.facts.host import HostFacts, find_controllers, read_facts
-from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, group, make_capture, pci_function, usb_stick
+from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, make_capture, pci_function, usb_stick
 
 NAMES = {"1033": "NEC Corporation", "1033:0194": "NEC Corporation uPD720200"}
 
@@ -95,12 +95,10 @@ def test_host_controllers_are_found(asked: dict[str, str], found: list[str]) -> 
 
 
 def test_host_questions_by_address() -> None:
-    """Group members, disks and USB devices are found by an address, as text or as a value."""
-    facts = read_facts(make_capture(TWO_CARDS, usb_stick(CARD["intel"]), group("2", CARD["intel"], "0000:02:00.0")), {})
+    """Disks and USB devices are found by an address, as text or as a value."""
+    facts = read_facts(make_capture(TWO_CARDS, usb_stick(CARD["intel"])), {})
     card = PciAddress.parse(CARD["intel"])
 
-    assert [device.address for device in facts.group_members(card)] == ["0000:01:00.0", "0000:02:00.0"]
     assert [disk.name for disk in facts.disks_on(card)] == ["sda"]
     assert [device.name for device in facts.usb_on(CARD["intel"])] == ["2-1"]
-    assert facts.group_members("0000:03:00.0") == ()
     assert facts.disks_on("0000:02:00.0") == ()

@@ -71,13 +71,6 @@ class HostFacts(msgspec.Struct, frozen=True):
         """Return the function at an address."""
         return next((device for device in self.pci if device.address == str(address)), None)
 
-    def group_members(self, address: str | PciAddress) -> tuple[PciDevice, ...]:
-        """Return all functions in the IOMMU group of the one at ``address``, itself among them; empty if it is in none."""
-        device = self.find_pci(address)
-        if device is None or device.group is None:
-            return ()
-        return tuple(other for other in self.pci if other.group == device.group)
-
     def disks_on(self, address: str | PciAddress) -> tuple[Disk, ...]:
         """Return the disks behind a function."""
         return tuple(disk for disk in self.disks if str(address) in disk.pci_addresses)

@@ -29,6 +29,7 @@ from harness.facts.storage import Disk
 from harness.facts.usb import UsbDevice
 from harness.facts.usb_bus import UsbBus
 from harness.rules.blast import Loss, find_blast
+from harness.rules.groups import find_group, find_members
 from harness.rules.verdict import ControllerVerdict, Readiness, judge_controllers
 
 Known = Literal["yes", "no", "unknown"]
@@ -210,8 +211,8 @@ def _controller(facts: HostFacts, judged: ControllerVerdict) -> UsbController:
         interface=usb_interface(device),
         driver=device.driver,
         driver_override=device.driver_override,
-        group=device.group,
-        group_members=tuple(other.address for other in facts.group_members(device.address) if other.address != device.address),
+        group=find_group(facts, device),
+        group_members=tuple(address for address in find_members(facts, device) if address != device.address),
         reset_methods=device.reset_methods,
         link=Link(device.link_speed, device.link_width, device.max_link_speed, device.max_link_width),
         interrupts=device.interrupts,
