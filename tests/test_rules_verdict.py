@@ -11,6 +11,8 @@ from harness.core.capture import Capture, Status
 from harness.core.finding import Finding, Severity
 from harness.facts.host import read_facts
 from harness.facts.tree import read_capture
+from harness.rules.screen import show_survey
+from harness.rules.survey import Source, make_survey
 from harness.rules.verdict import ControllerVerdict, Readiness, find_reasons, judge_controllers, readiness
 from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, make_capture, pci_function, without
 
@@ -145,3 +147,14 @@ def test_verdict_of_the_first_host_is_unknown() -> None:
     assert severities["HST001"] is Severity.INFORMATION
     assert not {Severity.FAILURE, Severity.REFUSAL} & set(severities.values())
     assert all(item.readiness in {Readiness.UNKNOWN, None} for item in verdict.controllers)
+
+
+def test_screen_does_not_say_that_there_is_no_driver() -> None:
+    """A controller of which no text names the driver is not shown as one without."""
+    told = {"commands/lspci": "00:1a.0 USB controller [0c03]: Example [8086:3b3c] (rev 05) (prog-if 30 [XHCI])\n"}
+    survey = make_survey(read_facts(Capture(make_capture(told).items, scope=()), {}), Source("capture", "x"))
+
+    text = "\n".join(line.text for line in show_survey(survey))
+
+    assert "driver unknown" in text
+    assert "no driver" not in text

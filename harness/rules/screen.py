@@ -30,7 +30,7 @@ def show_survey(survey: Survey, width: int = 100) -> Iterator[Line]:
     yield from _wrapped(_describe_guests(survey), width)
     for controller in survey.usb_controllers:
         yield Line("")
-        yield from _show_controller(controller, width)
+        yield from _show_controller(controller, _describe_driver(survey, controller), width)
     if not survey.usb_controllers:
         yield Line("")
         yield Line("no USB controller is known of this host")
@@ -65,11 +65,17 @@ def _describe_guests(survey: Survey) -> str:
     return f"guests: {survey.cpu.virtualization or 'no vmx or svm seen'}, /dev/kvm {kvm}, {survey.qemu_version or 'no QEMU seen'}"
 
 
-def _show_controller(controller: UsbController, width: int) -> Iterator[Line]:
+def _describe_driver(survey: Survey, controller: UsbController) -> str:
+    """Return a controller's driver, or that it has none, or that nothing shows it."""
+    known = any(device.driver_known for device in survey.pci if device.address == controller.address)
+    return controller.driver or ("no driver" if known else "driver unknown")
+
+
+def _show_controller(controller: UsbController, driver: str, width: int) -> Iterator[Line]:
     slot = f"slot {controller.slot}" if controller.slot else ""
     group = f"group {controller.group}" if controller.group else ""
     identity = f"{controller.name} [{controller.id}]" if controller.id else controller.name
-    facts = ", ".join(filter(None, (controller.driver or "no driver", group, slot)))
+    facts = ", ".join(filter(None, (driver, group, slot)))
     head = f"{controller.address}  {controller.interface or controller.class_code}  {identity} ({facts})"
     yield Line(head, "head")
     if not controller.verdict:
