@@ -53,6 +53,7 @@ class Place:
 
 def find_place(hosts: Sequence[str], bench: str | None, path: Path | None) -> Place:
     """Return the one place that the command line names; raise UsageError if it names several."""
+    require_named(*hosts, bench)
     named = [*hosts, *([f"--bench {bench}"] if bench else []), *([f"--from {path}"] if path else [])]
     if len(named) > 1:
         raise UsageError(f"one place at a time can be looked at, but {' and '.join(named)} are given")
@@ -61,6 +62,12 @@ def find_place(hosts: Sequence[str], bench: str | None, path: Path | None) -> Pl
     if path:
         return Place(path=path)
     return Place(host=hosts[0]) if hosts and hosts[0] != LOCAL else Place()
+
+
+def require_named(*names: str | None) -> None:
+    """Raise UsageError for a name that is empty, as a variable of a shell that is not set: this machine was not meant."""
+    if any(name is not None and not name.strip() for name in names):
+        raise UsageError("an empty name is given: name a host, a bench or a capture, or nothing at all for this machine")
 
 
 def take_host(host: str, limit_s: float) -> Capture:
@@ -90,6 +97,9 @@ def _take_here(limit_s: float) -> Capture:
 
 def read_hosts(named: str, others: Sequence[str]) -> tuple[str, ...]:
     """Return the hosts of a fleet, each once: ``named`` is a file with one a line (``#`` begins a comment) or itself a host."""
+    require_named(named, *others)
+    if "/" in named.removeprefix("ssh://") and not Path(named).exists():
+        raise UsageError(f"there is no list of hosts {named}")
     listed = _lines_of(Path(named)) if Path(named).is_file() else [named]
     hosts = tuple(dict.fromkeys([*listed, *others]))
     if not hosts:

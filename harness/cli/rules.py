@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.app import app
+from harness.cli.terminal import say
 from harness.core.errors import UsageError
 from reports.spelling import visible
 
@@ -26,7 +27,7 @@ def list_rules() -> None:
     from harness.rules.registry import RULES
 
     for rule in RULES.values():
-        typer.echo(f"{rule.id}  {rule.title}")
+        say(f"{rule.id}  {rule.title}")
 
 
 @app.command("explain")
@@ -55,13 +56,13 @@ def _tell_messages(text: str) -> None:
     if not found:
         raise UsageError("no rule knows that message: `throughpass survey` looks at the host itself")
     for explanation in found:
-        typer.echo(visible(explanation.line))
-        typer.echo(f"means: {explanation.meaning}\n")
+        say(visible(explanation.line))
+        say(f"means: {explanation.meaning}\n")
         _tell_rule(RULES[explanation.rule])
 
 
 def _tell_rule(found: Rule) -> None:
-    typer.echo(f"{found.id}: {found.title}\n")
+    say(f"{found.id}: {found.title}\n")
     _tell("why", found.why)
     for number, remedy in enumerate(found.remedies):
         _tell("" if number else "what to do", remedy)
@@ -72,4 +73,4 @@ def _tell_rule(found: Rule) -> None:
 def _tell(label: str, text: str) -> None:
     indent = " " * 12
     lines = textwrap.fill(text, WIDTH, initial_indent=f"{label:<12}", subsequent_indent=indent, break_on_hyphens=False)
-    typer.echo(lines)
+    say(lines)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.app import app
-from harness.cli.terminal import FAILED, UNDECIDED, interruptible, tell
-from harness.core.errors import UsageError
+from harness.cli.terminal import FAILED, UNDECIDED, interruptible, say, tell
+from harness.core.errors import ThroughpassError, UsageError
 from reports.spelling import visible
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ _WIDEST = 120
 
 TargetArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[TARGET]...", help="a host as ssh knows it; none: this machine"),
+    typer.Argument(metavar="TARGET", help="a host as ssh knows it; none: this machine"),
 ]
 BenchOption = Annotated[str | None, typer.Option("--bench", metavar="BENCH", help="local, a shipped bench or a bench file")]
-FromOption = Annotated[Path | None, typer.Option("--from", metavar="DIR|FILE", help="a capture: a folder or an archive")]
+FromOption = Annotated[str | None, typer.Option("--from", metavar="DIR|FILE", help="a capture: a folder or an archive")]
 HostsOption = Annotated[
     str | None, typer.Option("--hosts", metavar="FILE|HOST", help="several hosts: a file with one a line; more may follow")
 ]
-LimitOption = Annotated[float, typer.Option("--limit", metavar="SECONDS", min=1, help="how long each host may take")]
+LimitOption = Annotated[float, typer.Option("--limit", metavar="SECONDS", min=1, max=86400, help="how long each host may take")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="exit with 1 if an xHCI is not ready, 3 if one is unknown")]
 
 
@@ -52,19 +52,20 @@ def survey(
 
     Exit status: 0 surveyed, 2 bad input, 3 a host could not be surveyed.
     """
-    from harness.bench.sources import find_place, read_hosts
+    from harness.bench.sources import find_place, require_named
     from harness.rules.survey import survey_of
 
     named = targets or []
     with interruptible():
         if hosts is not None or len(named) > 1:
             _require_hosts_alone(bench, path)
-            fleet = _survey_fleet(read_hosts(hosts, named) if hosts else tuple(dict.fromkeys(named)), jobs, limit)
+            fleet = _survey_fleet(_named_hosts(hosts, named), jobs, limit)
             _show_fleet(fleet, as_json=as_json)
             status = UNDECIDED if any(host.error for host in fleet.hosts) else 0
             surveys = [host.survey for host in fleet.hosts if host.survey]
         else:
-            place = find_place(named, bench, path)
+            require_named(path)  # Path would make "." of it
+            place = find_place(named, bench, Path(path) if path else None)
             made = survey_of(place.take(limit, tell), place.source)
             _show_survey(made, as_json=as_json)
             status, surveys = 0, [made]
@@ -94,13 +95,22 @@ def collect(
     with interruptible():
         taken = place.take(limit, tell)
         write_archive(taken if raw else mask(taken), output, overwrite=force)
-    typer.echo(str(output))
+    say(str(output))
 
 
-def _require_hosts_alone(bench: str | None, path: Path | None) -> None:
+def _require_hosts_alone(bench: str | None, path: str | None) -> None:
     for option, value in (("--bench", bench), ("--from", path)):
         if value is not None:
             raise UsageError(f"several hosts are given, and {option} {value}: one or the other")
+
+
+def _named_hosts(listed: str | None, named: list[str]) -> tuple[str, ...]:
+    from harness.bench.sources import read_hosts, require_named
+
+    if listed is not None:
+        return read_hosts(listed, named)
+    require_named(*named)
+    return tuple(dict.fromkeys(named))
 
 
 def _survey_fleet(hosts: tuple[str, ...], jobs: int, limit_s: float) -> Fleet:
@@ -111,10 +121,18 @@ def _survey_fleet(hosts: tuple[str, ...], jobs: int, limit_s: float) -> Fleet:
     found: dict[str, FleetHost] = {}
     for outcome in survey_fleet(hosts, bound=jobs, limit_s=limit_s):
         made = survey_of(outcome.capture, Source("ssh", outcome.target)) if outcome.capture else None
-        error = outcome.error.message if outcome.error else None
+        error = _sentence(outcome.error) if outcome.error else None
         found[outcome.target] = FleetHost(outcome.target, made, error)
         tell(f"{outcome.target}: {error or 'answered'} ({len(found)} of {len(hosts)})")
-    return Fleet(schema=1, hosts=tuple(found[host] for host in hosts if host in found))  # two names of one host are one
+    for host in hosts:
+        if host not in found:
+            tell(f"{host}: another name of a host that is surveyed already")
+    return Fleet(schema=1, hosts=tuple(found[host] for host in hosts if host in found))
+
+
+def _sentence(error: ThroughpassError) -> str:
+    """Return what happened and what to do, for a place that holds one sentence."""
+    return "; ".join(filter(None, (error.message, error.remedy)))
 
 
 def _show_survey(made: Survey, *, as_json: bool) -> None:
@@ -132,14 +150,15 @@ def _show_fleet(fleet: Fleet, *, as_json: bool) -> None:
 def _print_json(document: Survey | Fleet) -> None:
     import msgspec
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    say(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 def _print_lines(lines: Iterable[Line]) -> None:
     """Print the lines of a screen; colours only repeat what the words say, and only on a terminal."""
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: closed by who started us
     for line in lines:
         text = visible(line.text)
-        typer.echo(typer.style(text, fg=_COLOURS.get(line.mark), bold=True) if line.mark and sys.stdout.isatty() else text)
+        say(typer.style(text, fg=_COLOURS.get(line.mark), bold=True) if line.mark and on_terminal else text)
 
 
 def _width() -> int:

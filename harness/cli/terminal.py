@@ -37,6 +37,16 @@ def tell(line: str) -> None:
     typer.echo(visible(line), err=True)
 
 
+def say(text: str) -> None:
+    """Write to standard output; raise UsageError where it takes nothing, a reader apart who has gone: typer ends us quietly."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UsageError(f"the result cannot be written to standard output: {error.strerror or error}") from error
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP end the work once, and nothing interrupt the tidying that follows."""

@@ -43,7 +43,9 @@ def take_sections(transport: Transport, *sections: str, deadline: Deadline | Non
         said = "\n".join(filter(None, (result.stdout.decode("utf-8", "replace").strip(), result.error_text)))[-_EVIDENCE_BYTES:]
         answer = f"it said {' '.join(said.split())!r}" if said else "it said nothing"
         raise BenchError(
-            f"{transport.name} let us log in and ran no POSIX shell for us (status {result.status}): {answer}", evidence=said
+            f"{transport.name} let us log in and ran no POSIX shell for us (status {result.status}): {answer}",
+            evidence=said if "\n" in said else "",  # one line is told by the sentence
+            remedy="log in as a user who has a shell, or take a capture there by hand (docs/captures.md)",
         )
     return parse_probe(result.stdout)
 

@@ -69,13 +69,16 @@ def look_up(name: str, files: Iterable[Path]) -> KnownHost:
     return known
 
 
-def require_known(known: KnownHost, address: str, port: int) -> Sequence[KnownKey]:
-    """Return the keys that a host may present; raise UsageError if there is none: a key is never learned by connecting."""
+def require_known(known: KnownHost, address: str, port: int, by_hand: str) -> Sequence[KnownKey]:
+    """Return the keys that a host may present; raise UsageError if there is none: a key is never learned by connecting.
+
+    ``by_hand`` is the command by which a user goes there.
+    """
     revoked = {key.line for key in known.revoked}
     if keys := [key for key in known.keys if key.line not in revoked]:
         return keys
     where = address if port == SSH_PORT else f"-p {port} {address}"
-    advice = f"connect once with `ssh {where}` and compare the fingerprint, or pin the key by host.host_key in the bench file"
+    advice = f"connect once with `{by_hand}` and compare the fingerprint, or pin the key by host.host_key in the bench file"
     if known.keys:
         raise UsageError(f"the SSH host key of {known.name} ({known.keys[0].place}) is revoked: ask the host's administrator")
     if known.authorities:

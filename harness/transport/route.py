@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import IO
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError, HostLostError
+from harness.core.errors import BenchError, HostLostError, UsageError
 from harness.transport.aside import aside
 from harness.transport.handshake import Trust
 from harness.transport.identity import Credentials, credentials
@@ -26,6 +26,9 @@ from harness.transport.ssh import SshTransport, open_ssh
 from harness.transport.sshconfig import SshTarget
 
 _EVIDENCE_BYTES = 2000
+
+_ALIVE_S = 5.0
+"""How long a host of which no key is known may take to accept a connection."""
 
 _HANDSHAKES = 8
 """How many connections at a time we begin with one server: sshd drops some from its tenth on (MaxStartups 10:30:100), and a
@@ -42,7 +45,7 @@ def open_target(target: SshTarget, deadline: Deadline) -> Iterator[SshTransport]
 
     Raises UsageError where keys or known hosts do not suffice, HostLostError where the host cannot be reached or refuses.
     """
-    trust = trust_of(target)
+    trust = _trust_of_living(target, deadline)
     with ExitStack() as stack:
         offered = stack.enter_context(credentials(target))
         with _turn(target, deadline):
@@ -77,13 +80,29 @@ def _turn(target: SshTarget, deadline: Deadline) -> Iterator[None]:
         turn.release()
 
 
+def _trust_of_living(target: SshTarget, deadline: Deadline) -> Trust:
+    """Return which keys a host may present. A host that is not there is told so first."""
+    try:
+        return trust_of(target)
+    except UsageError:
+        if target.jump is None and not target.proxy_command:
+            with _dialled(target, deadline.within(_ALIVE_S, f"connecting to {target.name}")):
+                pass
+        raise
+
+
 def trust_of(target: SshTarget) -> Trust:
     """Return which keys a host may present; raise UsageError if none is known."""
     if target.host_key:
         return Trust.pinned(target.host_key, target.algorithms)
     known = look_up(target.known_name, target.known_hosts)
     revoked = (*known.revoked, *(read_revoked(target.revoked) if target.revoked else ()))
-    return Trust(tuple(require_known(known, target.address, target.port)), target.known_name, revoked, target.algorithms)
+    return Trust(
+        tuple(require_known(known, target.address, target.port, target.ssh_command)),
+        target.known_name,
+        revoked,
+        target.algorithms,
+    )
 
 
 @contextmanager

@@ -81,6 +81,12 @@ class SshTarget:
     bind_address: str = ""
     connect_timeout_s: float | None = None
     algorithms: Algorithms = USUAL
+    called: str = field(default="", compare=False)  # what `ssh` takes to go the same way; empty: address and port
+
+    @property
+    def ssh_command(self) -> str:
+        """Return how a user goes there by hand."""
+        return f"ssh {self.called or (self.address if self.port == SSH_PORT else f'-p {self.port} {self.address}')}"
 
     @property
     def name(self) -> str:
@@ -154,8 +160,14 @@ def _resolved(
     options.require_possible()
     jumps, _, last = options.one("proxyjump").rpartition(",")
     jump = _resolved(parse_destination(last), config, via=jumps, depth=depth + 1) if last else None
-    target = options.target(identity, host_key)
+    target = replace(options.target(identity, host_key), called=_by_hand(said, via))
     return target if jump is None else replace(target, jump=jump, proxy_command="")
+
+
+def _by_hand(said: Destination, via: str) -> str:
+    """Return a destination as the words for ssh."""
+    words = [*(["-J", via] if via else []), *(["-p", str(said.port)] if said.port else [])]
+    return " ".join([*words, f"{said.user}@{said.host}" if said.user else said.host])
 
 
 def _print_config(said: Destination, config: Path | None, via: str = "") -> str:
