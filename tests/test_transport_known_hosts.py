@@ -29,7 +29,7 @@ def find_known_keys(name: str, lines: Iterable[str]) -> list[str]:
         file.flush()
         known = look_up(name, [Path(file.name)])
     with suppress(UsageError):
-        return [key.line for key in require_known(known, name, 22)]
+        return [key.line for key in require_known(known, name, 22, f"ssh {name}")]
     return []
 
 

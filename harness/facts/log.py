@@ -44,7 +44,8 @@ _ARCHITECTURES = (
     (
         "arm",
         re.compile(
-            r"^(?:Booting Linux on physical CPU|CPU features: detected|psci: |GICv\d|arch_timer: |ARM|CPU: ARMv\d|Boot CPU: AArch64|Detected [VP]IPT )"
+            r"^(?:Booting Linux on physical CPU|CPU features: detected|psci: |GICv\d|arch_timer: |ARM|CPU: ARMv\d"
+            r"|Boot CPU: AArch64|Detected [VP]IPT )"
         ),
     ),
     (
