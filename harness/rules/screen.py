@@ -43,7 +43,8 @@ def show_survey(survey: Survey, width: int = 100) -> Iterator[Line]:
 def _headline(survey: Survey) -> tuple[str, ...]:
     board = " ".join(filter(None, (survey.board.vendor, survey.board.name))) or "a board that does not tell its name"
     system = " ".join(filter(None, ("Linux", survey.kernel.release)))
-    return (board, survey.board.firmware, survey.cpu.model, system if survey.kernel.release else "", survey.kernel.distribution)
+    processor = " ".join(survey.cpu.model.split())  # makers pad the name
+    return (board, survey.board.firmware, processor, system if survey.kernel.release else "", survey.kernel.distribution)
 
 
 def _describe_iommu(survey: Survey) -> str:
@@ -52,11 +53,17 @@ def _describe_iommu(survey: Survey) -> str:
         _VENDORS.get(iommu.vendor, iommu.vendor),
         f"DMA remapping {iommu.dma_remapping}",
         f"interrupt remapping {iommu.interrupt_remapping}",
-        f"{len(survey.groups)} groups",
+        _count_groups(survey),
     ]
-    if iommu.default_domain != "unknown":
+    if iommu.default_domain != "unknown" and iommu.dma_remapping == "yes":  # the kernel names its default without an IOMMU too
         parts.append(f"the host's own DMA is {'translated' if iommu.default_domain == 'translated' else 'passed through'}")
     return ", ".join(parts)
+
+
+def _count_groups(survey: Survey) -> str:
+    if not survey.groups:
+        return "no groups" if survey.iommu.dma_remapping == "no" else "groups not known"
+    return f"{len(survey.groups)} group{'s' if len(survey.groups) > 1 else ''}"
 
 
 def _describe_guests(survey: Survey) -> str:
@@ -77,7 +84,7 @@ def _show_controller(controller: UsbController, driver: str, width: int) -> Iter
     identity = f"{controller.name} [{controller.id}]" if controller.id else controller.name
     facts = ", ".join(filter(None, (driver, group, slot)))
     head = f"{controller.address}  {controller.interface or controller.class_code}  {identity} ({facts})"
-    yield Line(head, "head")
+    yield from (line._replace(mark="head") for line in _wrapped(head, width, hang=4))
     if not controller.verdict:
         return
     yield Line(f"  {controller.verdict.value.upper()}", controller.verdict.value)
