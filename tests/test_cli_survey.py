@@ -290,3 +290,10 @@ def test_readiness_words_are_those_of_the_screen() -> None:
     shown = "".join(throughpass("survey", "--from", str(CAPTURES / name)).stdout for name in SHIPPED)
 
     assert [word.value for word in Readiness if f"  {word.value.upper()}\n" not in shown] == []
+
+
+def test_readme_shows_the_screen_as_it_is() -> None:
+    """The example in README is what the command prints today."""
+    assert throughpass("survey", "--from", str(CAPTURES / "root-on-card.tar.gz")).stdout in (CHECKOUT / "README.md").read_text(
+        "utf-8"
+    )

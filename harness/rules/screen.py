@@ -83,8 +83,9 @@ def _show_controller(controller: UsbController, driver: str, width: int) -> Iter
     group = f"group {controller.group}" if controller.group else ""
     identity = f"{controller.name} [{controller.id}]" if controller.id else controller.name
     facts = ", ".join(filter(None, (driver, group, slot)))
-    head = f"{controller.address}  {controller.interface or controller.class_code}  {identity} ({facts})"
-    yield from (line._replace(mark="head") for line in _wrapped(head, width, hang=4))
+    head = f"{controller.address}  {controller.interface or controller.class_code}  {identity}"
+    parts = [f"{head} ({facts})"] if len(head) + len(facts) + 3 <= width else [head, f"    ({facts})"]
+    yield from (line._replace(mark="head") for part in parts for line in _wrapped(part, width, hang=4))
     if not controller.verdict:
         return
     yield Line(f"  {controller.verdict.value.upper()}", controller.verdict.value)
