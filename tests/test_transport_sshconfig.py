@@ -222,3 +222,16 @@ def test_sshconfig_that_never_ends_is_told(tmp_path: Path, monkeypatch: pytest.M
 
     with pytest.raises(UsageError, match="did not end"):
         resolved(tmp_path, 'Match exec "sleep 5"\n  User x\n')
+
+
+@NEEDS_SSH
+def test_target_tells_how_to_go_there_by_hand(tmp_path: Path) -> None:
+    """What a user is told to type is what the survey was given, so that ssh goes the same way; two spellings are one target."""
+    config = tmp_path / "config"
+    config.write_text("Host rack\n  HostName 192.0.2.7\n  Port 2222\n  HostKeyAlias lab\n", "utf-8")
+
+    alias, port = (resolve(name, config=config) for name in ("rack", "me@rack:2022"))
+
+    assert alias.ssh_command == "ssh rack"
+    assert port.ssh_command == "ssh -p 2022 me@rack"
+    assert alias == resolve("ssh://rack", config=config)
