@@ -11,17 +11,19 @@ from harness.core.record import json_schema as record_schema
 from harness.rules.survey import fleet_schema
 from harness.rules.survey import json_schema as survey_schema
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Return each schema by the name of its file."""
-    return {
-        "record.schema.json": record_schema(),
-        "bench.schema.json": bench_schema(),
-        "survey.schema.json": survey_schema(),
-        "fleet.schema.json": fleet_schema(),
+    made = {
+        "record.schema.json": ("The record of a throughpass qualification", record_schema()),
+        "bench.schema.json": ("A throughpass bench file", bench_schema()),
+        "survey.schema.json": ("throughpass survey --json, of one host", survey_schema()),
+        "fleet.schema.json": ("throughpass survey --json, of several hosts", fleet_schema()),
     }
+    return {name: {"$schema": DIALECT, "title": title, **schema} for name, (title, schema) in made.items()}
 
 
 def spelled(schema: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from harness.transport.waiting import next_item
 BOUND = 40
 """How many hosts are spoken to at a time: a host waits far more than we work for it."""
 
-LIMIT_S = 120.0
+LIMIT_S = 60.0
 """How long one host may take, from the first packet to the last fact."""
 
 

@@ -43,7 +43,7 @@ def survey(
     bench: BenchOption = None,
     path: FromOption = None,
     hosts: HostsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="how many hosts at a time")] = 16,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="how many hosts at a time")] = 40,
     limit: LimitOption = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document: docs/survey.schema.json")] = False,
     strict: StrictOption = False,

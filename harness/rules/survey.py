@@ -43,7 +43,11 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class IommuState(msgspec.Struct, frozen=True):
-    """The IOMMU in short; interrupt remapping is n/a where a platform has none."""
+    """The IOMMU in short; interrupt remapping is n/a where a platform has none.
+
+    ``groups_source`` tells where the document's groups are from: ``sysfs``, ``commands/iommu-groups``, ``commands/dmesg`` or
+    nowhere; unless ``groups_complete``, what is in no group of the document may be in one all the same.
+    """
 
     vendor: Literal["intel", "amd", "arm", "other", "none", "unknown"]
     dma_remapping: Known
@@ -52,6 +56,8 @@ class IommuState(msgspec.Struct, frozen=True):
     units: tuple[str, ...] = ()
     interrupt_chips: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+    groups_source: str = ""
+    groups_complete: bool = False
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -191,6 +197,8 @@ def _iommu_state(facts: HostFacts) -> IommuState:
             "units": iommu.units,
             "interrupt_chips": iommu.interrupt_chips,
             "faults": iommu.faults,
+            "groups_source": iommu.groups_source,
+            "groups_complete": iommu.groups_complete,
         },
         IommuState,
         from_attributes=True,
