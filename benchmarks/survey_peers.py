@@ -50,7 +50,6 @@ COMMANDS: Sequence[str] = (
     "grep . /sys/module/vfio*/parameters/* /sys/module/kvm_*/parameters/nested; true",
     "ls -l /dev/kvm /dev/vfio; true",
     "dmesg",
-    "qemu-system-x86_64 --version; true",
     "command -v fio perl python3 dd timeout sha256sum lspci lsusb; true",
 )
 """What there is no fact for."""
