@@ -18,6 +18,9 @@ BOARDS = Path(__file__).resolve().parents[2] / "fixtures" / "boards"
 
 SCHEMA = 1
 
+BOOT_LIMIT_S = 300.0
+"""How long a board may take to come up for a command; a qualification gives its stages limits of their own."""
+
 PORT_KEYS = {"p2", "p3"}
 """Options of QEMU's xHCI cards: how many ports of USB 2 and USB 3 they have."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.bench.cache import Progress, silent
-from harness.bench.config import BenchConfig, load_bench
+from harness.bench.config import BOOT_LIMIT_S, BenchConfig, load_bench
 from harness.bench.real import connection_to
 from harness.bench.virtual import VirtualBench
 from harness.core.capture import Capture
@@ -22,7 +22,6 @@ from harness.transport.route import open_target
 from harness.transport.sshconfig import resolve
 
 LOCAL = "local"
-BOOT_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import typer
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEFAULT_BENCH = "virtual-vtd"
-BOOT_LIMIT_S = 300.0
 
 _PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 app = typer.Typer(help="Qualify a board for PCI passthrough of its USB controllers.", add_completion=False, **_PLAIN)

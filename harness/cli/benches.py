@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from harness.bench.config import load_bench, shipped_benches
-from harness.cli.app import BOOT_LIMIT_S, BenchArgument, ColdOption, app, bench_app
+from harness.bench.config import BOOT_LIMIT_S, load_bench, shipped_benches
+from harness.cli.app import BenchArgument, ColdOption, app, bench_app
 from harness.cli.terminal import FAILED, interruptible, tell
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, HostLostError, UsageError
