@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from harness.core.capture import Capture
@@ -51,11 +53,14 @@ class UsbDevice(msgspec.Struct, frozen=True):
         return self.is_keyboard or _HUMAN_INTERFACE in self.interface_classes
 
 
-def read_usb(capture: Capture) -> tuple[UsbDevice, ...]:
-    """Read every device, by bus and port: from sysfs, and from the texts of lsusb where sysfs does not tell."""
+def read_usb(capture: Capture, tree: Iterable[UsbBus] | None = None) -> tuple[UsbDevice, ...]:
+    """Read every device, by bus and port: from sysfs, and from the texts of lsusb where sysfs does not tell.
+
+    ``tree`` is what ``read_usb_tree`` returned, if somebody has it.
+    """
     return tuple(
         _make_device(capture, bus, node)
-        for bus in read_usb_tree(capture)
+        for bus in (read_usb_tree(capture) if tree is None else tree)
         for node in sorted(bus.devices, key=lambda node: (port_order(node.port), node.device_number))
     )
 
