@@ -165,7 +165,7 @@ def make_survey(facts: HostFacts, source: Source) -> Survey:
         board=facts.board,
         cpu=facts.cpu,
         kernel=facts.kernel,
-        iommu=_iommu_state(facts),
+        iommu=msgspec.convert(facts.iommu, IommuState, from_attributes=True),
         groups=facts.iommu.groups,
         group_types=facts.iommu.group_types,
         reserved_regions=facts.iommu.reserved_regions,
@@ -183,25 +183,6 @@ def make_survey(facts: HostFacts, source: Source) -> Survey:
         tools=facts.tools,
         gaps=facts.gaps,
         disagreements=facts.disagreements,
-    )
-
-
-def _iommu_state(facts: HostFacts) -> IommuState:
-    iommu = facts.iommu
-    return msgspec.convert(
-        {
-            "vendor": iommu.vendor,
-            "dma_remapping": iommu.dma_remapping,
-            "interrupt_remapping": iommu.interrupt_remapping,
-            "default_domain": iommu.default_domain,
-            "units": iommu.units,
-            "interrupt_chips": iommu.interrupt_chips,
-            "faults": iommu.faults,
-            "groups_source": iommu.groups_source,
-            "groups_complete": iommu.groups_complete,
-        },
-        IommuState,
-        from_attributes=True,
     )
 
 
