@@ -117,15 +117,20 @@ def test_probe_keeps_hostile_strings(root: Path, shell: list[str]) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("lines", [0, 1, 79, 80, 81, 300])
 def test_probe_reads_files_of_any_length(root: Path, shell: list[str], lines: int) -> None:
-    """A file is the same whether the shell reads it or cat: backslashes, blanks, and a last line that does not end."""
+    """A file is the same whether it is read alone or with others: backslashes, blanks, and a last line that does not end."""
     text = "".join(f"  {number}\t\\n  x \n" for number in range(lines)) + "the end"
-    write(root, "proc/modules", text)
-    write(root, "proc/swaps", "")
+    for name in ("proc/modules", "proc/self/mountinfo", "proc/net/ipv6_route"):
+        write(root, name, text)
+    for name in ("proc/swaps", "proc/net/route"):
+        write(root, name, "")
 
     capture = parse_probe(run_probe(root, shell))
 
-    assert capture.get("proc/modules").data == text.encode()
-    assert (capture.get("proc/swaps").status, capture.text("proc/swaps")) == (Status.READ, "")
+    for name in ("proc/modules", "proc/self/mountinfo", "proc/net/ipv6_route"):
+        assert capture.get(name).data == text.encode()
+    for name in ("proc/swaps", "proc/net/route"):
+        assert (capture.get(name).status, capture.text(name)) == (Status.READ, "")
+    assert capture.get("proc/net/if_inet6").status is Status.ABSENT
 
 
 def test_probe_takes_the_sections_that_are_named(root: Path) -> None:
@@ -167,17 +172,43 @@ def test_probe_never_opens_reset(root: Path) -> None:
     assert '/reset"' not in PROBE_SCRIPT.replace('present "$device/reset"', "")
 
 
-def test_probe_leaves_a_hung_read_behind(root: Path) -> None:
-    """A read that never ends costs its own section alone, and that section is marked."""
-    hung = root / "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/revision"
-    os.mkfifo(hung)  # opening it for reading waits for a writer that never comes
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("hanging", [("pci",), ("links", "usb"), ("kernel", "tools")])
+def test_probe_leaves_a_hung_read_behind(root: Path, shell: list[str], hanging: tuple[str, ...]) -> None:
+    """A read that never ends costs its own section alone, and that section is marked; the others come, in one process or more."""
+    files = {
+        "pci": "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/revision",
+        "links": "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/max_link_width",
+        "usb": "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/usb2/2-1/product",
+        "kernel": "proc/version",
+        "tools": "commands/tools",
+    }
+    for section in hanging:
+        path = root / files[section]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)  # opening it for reading waits for a writer that never comes
 
-    capture = parse_probe(run_probe(root, ["sh"], THROUGHPASS_TICK="0.2"))
+    capture = parse_probe(run_probe(root, shell, THROUGHPASS_TICK="0.2"))
 
-    assert capture.get("sections/pci").status is Status.TIMED_OUT
-    assert capture.get("sections/usb").status is Status.READ
+    ended = {section: capture.get(f"sections/{section}").status for section in SECTIONS}
+    assert ended == {section: Status.TIMED_OUT if section in hanging else Status.READ for section in SECTIONS}
     assert capture.text("commands/dmesg") is not None
-    assert read_facts(capture, {}).section_timed_out("pci")
+    assert all(read_facts(capture, {}).section_timed_out(section) for section in hanging)
+
+
+def test_probe_reads_texts_that_look_like_headings() -> None:
+    """Of a bundle of files each has what head prints below its heading; a heading that comes again is not believed."""
+    data = b"==> etc/os-release <==\nID=x\n\n==> proc/consoles <==\n\n==> proc/meminfo <==\nMem\n\n==> etc/os-release <==\nevil"
+    end = b"\n==> /dev/null <=="
+    bundle = b"@tp texts %d etc/os-release\n%s\n" % (len(data + end), data + end)
+
+    capture = parse_probe(bundle + b"@tp read 0 end\n\n")
+
+    found = {"etc/os-release": b"ID=x", "proc/consoles": b"", "proc/meminfo": b"Mem"}
+    assert {name: item.data for name, item in capture.items.items()} == found
+    cut = parse_probe(bundle[: -len(end) - 18]).items
+    assert [item.status for item in cut.values()] == [Status.READ, Status.READ, Status.TIMED_OUT]
 
 
 def test_probe_ends_beside_a_read_that_cannot_be_killed(root: Path) -> None:
@@ -212,6 +243,7 @@ def test_probe_reads_what_the_rules_need(root: Path, shell: list[str]) -> None:
     write(root, "sys/module/xhci_pci/initstate", "live\n")
     write(root, "etc/modprobe.d/a.conf", "# vfio\noptions vfio-pci ids=1033:0194\nblacklist pcspkr\noptions kvm_intel nested=1\n")
     write(root, "etc/modprobe.d/b.conf", "blacklist pcspkr\n")
+    write(root, "lib/modprobe.d/c.conf", "softdep xhci_pci pre: vfio-pci:x\noptions kvm a=b")
     write(root, "proc/self/limits", "Max locked memory         8388608              8388608              bytes     \n")
     write(root, "proc/sys/kernel/random/boot_id", "a-b\n")
     link(root, "sys/class/tty/ttyUSB0", device / "usb2/2-1")
@@ -238,7 +270,7 @@ def test_probe_reads_what_the_rules_need(root: Path, shell: list[str]) -> None:
 def path_of(folder: Path, **programs: str) -> str:
     """Make a folder of programs, each a script, beside the few that every system has; return it as a PATH."""
     folder.mkdir()
-    for name in ("cat", "date", "sed", "sh", "sleep", "tail", "xxd", "od"):
+    for name in ("cat", "date", "head", "sed", "sh", "sleep", "tail", "xxd", "od"):
         if (found := shutil.which(name)) and name not in programs:
             (folder / name).symlink_to(found)
     for name, text in programs.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import NamedTuple
 
@@ -21,16 +21,16 @@ PROBE_TIMEOUT_S = 120.0
 SECTIONS: tuple[str, ...] = tuple(re.findall(r"^section_(\w+)\(\)", PROBE_SCRIPT, re.MULTILINE))
 """Its subjects; those that are not photographed are not missing in a capture, they were never asked for."""
 
-_HEADER = re.compile(rb"@tp (read|hex|denied|timed-out) (\d{1,9}) ([^\n]+)\n")
-_NEXT_HEADER = re.compile(rb"\n@tp (?:read|hex|denied|timed-out) \d{1,9} [^\n]+\n")
-_STATUS = {b"read": Status.READ, b"hex": Status.READ, b"denied": Status.DENIED, b"timed-out": Status.TIMED_OUT}
+_HEADER = re.compile(rb"@tp (read|texts|lines|hex|denied|timed-out) (\d{1,9}) ([^\n]+)\n")
+_NEXT_HEADER = re.compile(rb"\n@tp (?:read|texts|lines|hex|denied|timed-out) \d{1,9} [^\n]+\n")
+_HEADING = re.compile(rb"(?:\A|\n)==> ([^\n]+) <==(?:\n|\Z)")  # head's, before each of several files
+_STATUS = {b"denied": Status.DENIED, b"timed-out": Status.TIMED_OUT}
 _EVIDENCE_BYTES = 500
 
 
 class _Printed(NamedTuple):
-    name: str
-    item: Item
-    end: int  # where the next item begins
+    items: Mapping[str, Item]
+    end: int  # where what follows begins
 
 
 def take_sections(transport: Transport, *sections: str, deadline: Deadline | None = None) -> Capture:
@@ -64,8 +64,7 @@ def parse_probe(output: bytes) -> Capture:
     position: int | None = start.start()
     while position is not None:
         printed = _parse_item(output, position)
-        if is_plain(printed.name):
-            items[printed.name] = printed.item
+        items |= {name: item for name, item in printed.items.items() if is_plain(name)}
         following = _HEADER.search(output, printed.end)
         position = following.start() if following else None
     taken = " ".join(items.pop("taken", Item(Status.ABSENT)).text.split())
@@ -85,12 +84,36 @@ def _parse_item(output: bytes, position: int) -> _Printed:
         following = _NEXT_HEADER.search(output, header.end() - 1)
         end = following.start() if following else len(output)
     data = output[header.end() : max(end, header.end())]
-    status = _STATUS[kind]
-    if len(data) < int(length):
-        status = Status.TIMED_OUT
+    status = Status.TIMED_OUT if len(data) < int(length) else _STATUS.get(kind, Status.READ)
+    if kind == b"texts":
+        return _Printed(_parse_texts(data, status), max(end, header.end()))
+    if kind == b"lines":
+        return _Printed(_parse_lines(data, status), max(end, header.end()))
     if kind == b"hex":
         data = _parse_hex(data)
-    return _Printed(name.decode("utf-8", "replace"), Item(status, data), max(end, header.end()))
+    return _Printed({name.decode("utf-8", "replace"): Item(status, data)}, max(end, header.end()))
+
+
+def _parse_texts(data: bytes, last: Status) -> Mapping[str, Item]:
+    """Return the files that ``head`` printed under headings; ``last`` is how the last of them ended."""
+    _, *parts = _HEADING.split(data)
+    found: dict[str, Item] = {}
+    for name, text in zip(parts[::2], parts[1::2], strict=True):
+        found.setdefault(name.decode("utf-8", "replace"), Item(Status.READ, text.removesuffix(b"\n")))
+    if last is not Status.READ and found:
+        name, item = found.popitem()
+        found[name] = Item(last, item.data)
+    return found
+
+
+def _parse_lines(data: bytes, status: Status) -> Mapping[str, Item]:
+    """Return the lines of each file that ``grep`` found something in."""
+    found: dict[str, list[bytes]] = {}
+    for line in data.split(b"\n"):
+        name, colon, text = line.partition(b":")
+        if colon:
+            found.setdefault(name.decode("utf-8", "replace"), []).append(text)
+    return {name: Item(status, b"\n".join(lines)) for name, lines in found.items()}
 
 
 def _parse_hex(text: bytes) -> bytes:

@@ -32,34 +32,49 @@ flush() {
 
 line() { # the first line of each of these files
     for file; do
-        [ -e "$file" ] || continue
-        if [ -r "$file" ]; then
-            value=
-            IFS= read -r value <"$file"
+        value=
+        if IFS= read -r value <"$file" || [ -r "$file" ]; then
             item read "$file" "$value"
-        else
+        elif [ -e "$file" ]; then
             item denied "$file" ""
         fi
     done
 }
 
-text() { # the whole of a file; cat reads what is long, and says whether one that seems empty may be read
+text() { # the whole of a file, by a process; it says whether one that seems empty may be read
     [ -e "$1" ] || return 0
-    value=
-    more=
-    left=80
-    while [ "$left" -gt 0 ] && IFS= read -r more; do
-        value="$value$more
-"
-        left=$((left - 1))
-    done <"$1"
-    if [ "$left" -gt 0 ] && [ -n "$value$more" ]; then
-        value=$value$more
-        item read "$1" "${value%
-}"
-        return
-    fi
     if value=$(cat "$1"); then item read "$1" "$value"; else item denied "$1" ""; fi
+}
+
+texts() { # the whole of several files, by one process: told apart by the headings that head gives to more than one
+    [ $# -gt 0 ] || return 0
+    if list=$(head -n 1000000 "$@" /dev/null); then failed=; else failed=yes; fi
+    item texts "$1" "$list"
+    [ -n "$failed" ] || return 0
+    for file; do
+        case $list in
+        *"==> $file <==
+
+==> "*) text "$file" ;; # empty or closed
+        *"==> $file <=="*) ;;
+        *) text "$file" ;; # not there or closed, or there is no head
+        esac
+    done
+}
+
+texts_of() { # what these sections read whole
+    files=
+    for name; do
+        case $name in
+        kernel) files="$files etc/os-release proc/self/status proc/self/limits proc/consoles proc/meminfo" ;;
+        cpu) files="$files proc/cpuinfo proc/interrupts" ;;
+        mounts) files="$files proc/self/mountinfo proc/swaps" ;;
+        net) files="$files proc/net/route proc/net/ipv6_route proc/net/if_inet6" ;;
+        modules) files="$files proc/modules" ;;
+        esac
+    done
+    # shellcheck disable=SC2086 # its words
+    texts $files
 }
 
 binary() { # the bytes of a file, in hexadecimal; timed out where no program can tell them
@@ -112,31 +127,23 @@ node() { # a device's file: whether this user may open it, which is not tried
     if [ -r "$1" ] && [ -w "$1" ]; then item read "$1" ""; else item denied "$1" ""; fi
 }
 
-options() { # the lines of a file in modprobe.d that speak of VFIO, xHCI or KVM
-    [ -r "$1" ] || return 0
-    list=
-    while IFS= read -r value; do
-        case $value in
-        \#*) ;;
-        *vfio* | *xhci* | *pci[-_]stub* | *kvm*)
-            list="$list$value
-"
-            ;;
-        esac
-    done <"$1"
-    if [ -n "$list" ]; then item read "$1" "${list%
-}"; fi
+lines() { # pattern files...: the lines of these files in which it is found, by one process
+    pattern=$1
+    shift
+    list=$(grep -E -e "$pattern" "$@" /dev/null)
+    status=$?
+    if [ "$status" -gt 1 ]; then # a file that is closed, or there is no grep
+        for file; do
+            if [ -e "$file" ] && { [ ! -r "$file" ] || [ "$status" -ne 2 ]; }; then item denied "$file" ""; fi
+        done
+    fi
+    item lines "$1" "$list"
 }
 
 section_kernel() {
     line proc/cmdline proc/version proc/sys/kernel/osrelease sys/kernel/security/lockdown run/systemd/container \
         proc/sys/kernel/hostname proc/sys/kernel/random/boot_id proc/xen/capabilities \
         sys/hypervisor/type sys/hypervisor/uuid sys/class/tty/console/active
-    text etc/os-release
-    text proc/self/status
-    text proc/self/limits
-    text proc/consoles
-    text proc/meminfo
     present run/ostree-booted
     present .dockerenv
     present run/.containerenv
@@ -146,10 +153,7 @@ section_kernel() {
     item read commands/ssh-connection "${SSH_CONNECTION:-}"
 }
 
-section_cpu() {
-    text proc/cpuinfo
-    text proc/interrupts
-}
+section_cpu() { :; }
 
 section_iommu() {
     names sys/class/iommu
@@ -250,10 +254,7 @@ section_block() {
     if [ -d sys/module/zfs ] || [ -n "$root" ]; then output zpool zpool status -LP; fi
 }
 
-section_mounts() {
-    text proc/self/mountinfo
-    text proc/swaps
-}
+section_mounts() { :; }
 
 section_net() {
     for interface in sys/class/net/*; do
@@ -262,13 +263,9 @@ section_net() {
         line "$interface/address" "$interface/operstate"
         for lower in "$interface"/lower_*; do link "$lower"; done
     done
-    text proc/net/route
-    text proc/net/ipv6_route
-    text proc/net/if_inet6
 }
 
 section_modules() {
-    text proc/modules
     for module in vfio vfio_pci vfio_iommu_type1 pci_stub xhci_hcd xhci_pci kvm kvm_intel kvm_amd; do
         present "sys/module/$module"
         present "sys/module/$module/initstate" # of a module that was loaded; what is built in has none
@@ -276,19 +273,18 @@ section_modules() {
     line sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts sys/module/vfio/parameters/enable_unsafe_noiommu_mode \
         sys/module/vfio_pci/parameters/disable_idle_d3 \
         sys/module/kvm_intel/parameters/nested sys/module/kvm_amd/parameters/nested
-    for folder in etc/modprobe.d lib/modprobe.d; do
-        names "$folder"
-        for file in "$folder"/*.conf; do options "$file"; done
-    done
+    names etc/modprobe.d
+    names lib/modprobe.d
+    lines '^[^#]*(vfio|xhci|pci[-_]stub|kvm)' etc/modprobe.d/*.conf lib/modprobe.d/*.conf
     release=
     IFS= read -r release <proc/sys/kernel/osrelease
-    folder=lib/modules/$release
-    if [ -r "$folder/modules.dep" ]; then
+    # NixOS and Guix have no lib/modules.
+    for folder in lib/modules run/booted-system/kernel-modules/lib/modules run/booted-system/kernel/lib/modules; do
+        folder=$folder/$release
+        [ -r "$folder/modules.dep" ] || continue
         item read commands/vfio-modules "$(grep -hE '^[^:]*/vfio-pci\.ko' "$folder/modules.dep" "$folder/modules.builtin")"
-    else
-        # NixOS and others keep their modules elsewhere. A failure tells nothing: there may be no folder of modules to ask.
-        if value=$(modinfo -F filename vfio-pci); then item read commands/vfio-modules "$value"; fi
-    fi
+        break
+    done
 }
 
 section_devices() {
@@ -361,40 +357,48 @@ watch() { # tells the photographer that time passes; ends with it
     done
 }
 
-photograph() { # one section in a process of its own: a read that hangs in the kernel cannot be interrupted, only left behind
+photograph() { # these sections in a process of their own: a read that hangs in the kernel cannot be interrupted, only left behind
     {
-        "section_$1"
-        item read "sections/$1" ""
-        flush
-    } 2>/dev/null &
+        texts_of "$@"
+        for name; do
+            [ "$name" = "$1" ] || kill -USR2 "$photographer" # one more has ended
+            "section_$name"
+            item read "sections/$name" ""
+            flush
+        done
+    } &
     section=$!
     ticks=0
+    ended=0
     while :; do
-        before=$ticks
         wait "$section"
-        [ "$ticks" -eq "$before" ] && return 0
-        [ "$ticks" -ge 2 ] && break
+        [ $? -gt 128 ] || return 0 # else a signal came, to us or to the section
+        kill -0 "$section" || return 1
+        [ "$ticks" -lt 2 ] || break
     done
     kill -9 "$section"
-    # The section may have been killed in the middle of an item: begin a line.
-    printf '\n'
-    item timed-out "sections/$1" ""
-    flush
+    printf '\n' # it may have been killed in the middle of an item: begin a line
+    return 1
 }
 
 main() {
-    if [ $# -gt 0 ]; then SECTIONS=$*; fi
+    # shellcheck disable=SC2086 # its words
+    [ $# -gt 0 ] || set -- $SECTIONS
     cd -P "${root:-/}" || exit 1
     root=${PWD%/}
+    exec 2>/dev/null # what cannot be read is told by items; bash speaks of what it killed
     item read taken "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    item read sections "$SECTIONS"
+    item read sections "$*"
     flush
-    # In a pipeline $$ is still the shell that began it.
-    photographer=$(exec sh -c 'echo "$PPID"')
+    IFS=' ' read -r photographer _ </proc/self/stat # in a pipeline $$ is still the shell that began it
     trap 'ticks=$((ticks + 1))' USR1
-    watch >/dev/null 2>&1 </dev/null &
+    trap 'ticks=0 ended=$((ended + 1))' USR2
+    watch >/dev/null </dev/null &
     watcher=$!
-    for name in $SECTIONS; do photograph "$name"; done
+    until photograph "$@"; do
+        # Two signals may arrive as one: then a section that had ended comes again.
+        shift "$((ended + 1))"
+    done
     kill "$watcher"
     item read end ""
     flush

@@ -8,11 +8,10 @@ import socket
 import threading
 from pathlib import Path, PurePosixPath
 
-import paramiko
-
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, HostLostError
 from harness.transport.aside import aside
+from harness.transport.library import paramiko
 from harness.transport.protocol import COMMAND_TIMEOUT_S, Process
 from harness.transport.relay import READY
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import paramiko
-from paramiko.ssh_exception import IncompatiblePeer
-
 from harness.core.deadline import Deadline
 from harness.core.errors import HostLostError, UsageError
 from harness.transport.known_hosts import KnownKey, checked_key, fingerprint
+from harness.transport.library import paramiko
 from harness.transport.sshconfig import USUAL, Algorithms
 
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
@@ -133,7 +131,7 @@ def log_in(
 def explain(error: Exception, trust: Trust) -> str:
     """Return in words what paramiko says of a handshake that failed."""
     said = str(error) or type(error).__name__
-    if isinstance(error, IncompatiblePeer) and "host key" in said:
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer) and "host key" in said:
         return f"it has no host key of a kind that is known ({trust.kinds}): somebody may stand between, or its keys changed"
     if "protocol banner" in said:
         return f"it closed the connection, or answered otherwise than an SSH server does ({said})"

@@ -8,13 +8,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import paramiko
-from paramiko.agent import AgentSSH
-from paramiko.message import Message
-from paramiko.pkey import PublicBlob, UnknownKeyType
-
 from harness.core.errors import UsageError
 from harness.transport.known_hosts import checked_key
+from harness.transport.library import paramiko
 from harness.transport.sshconfig import SshTarget
 
 AGENT_LIMIT_S = 30.0
@@ -48,7 +44,7 @@ def read_identity(path: Path) -> paramiko.PKey:
         raise LockedKeyError(
             f"the private key {path} has a passphrase: give it to an SSH agent (ssh-add {path}) and leave host.identity out"
         ) from error
-    except (ValueError, paramiko.SSHException, UnknownKeyType) as error:
+    except (ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
         raise UsageError(f"{path} is no private key of a kind that can be used: ed25519, ECDSA or RSA") from error
 
 
@@ -127,7 +123,7 @@ def _allow(target: SshTarget, found: Credentials) -> None:
 def _certify(path: Path, found: Credentials) -> None:
     """Let the key that a certificate is for present it."""
     try:
-        certificate = PublicBlob.from_file(str(path))
+        certificate = paramiko.pkey.PublicBlob.from_file(str(path))
     except (OSError, ValueError, UnicodeDecodeError, paramiko.SSHException) as error:
         found.left_out.append(f"the certificate {path} cannot be read: {error}")
         return
@@ -140,12 +136,12 @@ def _certify(path: Path, found: Credentials) -> None:
 
 def _is_for(certificate: bytes, key: bytes) -> bool:
     """Return whether a certificate is for a key: behind its kind and a nonce stand the same parts."""
-    signed, plain = Message(certificate), Message(key)
+    signed, plain = paramiko.message.Message(certificate), paramiko.message.Message(key)
     kind, _ = signed.get_binary(), signed.get_binary()
     return kind.startswith(plain.get_binary()) and signed.get_remainder().startswith(plain.get_remainder())
 
 
-class _Agent(AgentSSH):
+class _Agent(paramiko.agent.AgentSSH):
     """The agent that listens on a socket; paramiko's own asks only the one of the environment."""
 
     def __init__(self, path: str) -> None:

@@ -10,10 +10,8 @@ from fnmatch import translate
 from pathlib import Path
 from re import match
 
-import paramiko
-from paramiko.pkey import UnknownKeyType
-
 from harness.core.errors import UsageError
+from harness.transport.library import paramiko
 
 SSH_PORT = 22
 KNOWN_HOSTS = tuple(
@@ -40,7 +38,7 @@ class KnownKey:
         """Return its fingerprint as ssh-keygen prints it."""
         try:
             return fingerprint(paramiko.PKey.from_type_string(self.line.split()[0], b64decode(self.line.split()[1])))
-        except (UnknownKeyType, paramiko.SSHException, ValueError, IndexError):
+        except (paramiko.pkey.UnknownKeyType, paramiko.SSHException, ValueError, IndexError):
             return self.line.split()[0]
 
 

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
-import paramiko
-
 from harness.core.deadline import Deadline
 from harness.core.errors import HostLostError
 from harness.transport.aside import aside
 from harness.transport.channels import CHUNK, execute
+from harness.transport.library import paramiko
 from harness.transport.protocol import (
     COMMAND_TIMEOUT_S,
     Listener,

@@ -12,13 +12,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from queue import Empty, SimpleQueue
 
-import paramiko
-
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, HostLostError
 from harness.transport.aside import aside
 from harness.transport.channels import CHUNK, SshListener, SshProcess, execute, exit_status
 from harness.transport.handshake import Trust, explain, log_in, narrow, require_host_key
+from harness.transport.library import paramiko
 from harness.transport.protocol import (
     COMMAND_TIMEOUT_S,
     Listener,

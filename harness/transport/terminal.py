@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-import paramiko
-
 from harness.core.errors import HostLostError
 from harness.transport.channels import exit_status
+from harness.transport.library import paramiko
 from harness.transport.ssh import SshTransport
 
 _CHUNK = 65536
