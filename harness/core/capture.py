@@ -6,6 +6,7 @@ The only input of facts. A probe over a connection makes one, and so can anythin
 from __future__ import annotations
 
 import enum
+import functools
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -80,7 +81,7 @@ class Item:
     status: Status
     data: bytes = b""
 
-    @property
+    @cached_property
     def text(self) -> str:
         """Return the content as plain text without surrounding white space (see ``decode_text``)."""
         return decode_text(self.data).strip()
@@ -181,15 +182,22 @@ class Capture:
 
 def covers(paths: Iterable[str], name: str) -> bool:
     """Return whether one of the paths is ``name`` or a folder above it; ``folder/*`` is a folder and its entries alone."""
-    return any(_covers(path, name) for path in paths)
+    whole, flat = _told_apart(tuple(paths))
+    above = name.rpartition("/")[0]
+    if name in whole or name in flat or above in flat:
+        return True
+    while above and above not in whole:
+        above = above.rpartition("/")[0]
+    return bool(above)
+
+
+@functools.lru_cache
+def _told_apart(paths: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the paths that cover all that is below them, and the folders that cover their entries alone."""
+    whole = frozenset(path for path in paths if not path.endswith("/*"))
+    return whole, frozenset(path[:-2] for path in paths if path.endswith("/*"))
 
 
 def is_plain(name: str) -> bool:
     """Return whether a name can be a file in a tree: relative, printable, and every part of it a name."""
     return name.isprintable() and name == name.strip() and not {"", ".", "..", SELF} & set(name.split("/"))
-
-
-def _covers(path: str, name: str) -> bool:
-    if path.endswith("/*"):
-        return path[:-2] in {name, posixpath.dirname(name)}
-    return name == path or name.startswith(path + "/")

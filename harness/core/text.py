@@ -16,11 +16,14 @@ _CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1
 # Colours whose escape sign got lost, or stands as cat -v writes it; that they end somewhere tells them from other brackets.
 _LOST = re.compile(r"(?:\^\[|\u241b)?\[(?:\d{1,3}(?:;\d{1,3})*)?[mK]")
 _ENDS = ("[0m", "[m")
+_PLAIN = re.compile(rb"[\x01-\x1a\x1c-\x5a\x5c-\x7f]*")  # ASCII in which none of these begins
 _PASSWORD = re.compile(r"\A\s*\[sudo\b[^\]\n]{0,40}\] [^:\n]{0,80}: ?")
 
 
 def decode_text(data: bytes) -> str:
     """Return bytes as text without colours, byte order marks and sudo's question for a password; what is no text is replaced."""
+    if _PLAIN.fullmatch(data):
+        return data.decode("ascii")
     text = data.decode(_find_encoding(data), "replace").replace("\ufeff", "")
     if "\x1b" in text:
         text = _CONTROL.sub("", text)

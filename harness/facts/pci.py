@@ -117,11 +117,12 @@ def read_pci(capture: Capture, names: Mapping[str, str], groups: Mapping[str, st
 
 def find_pci_disagreements(capture: Capture) -> tuple[Disagreement, ...]:
     """Return what lspci's texts say differently from sysfs of id, class, driver, group and revision; names are never compared."""
-    shown = _read_shown(capture)
+    sources = _read_told(capture)
+    shown = _read_shown(capture) if sources else {}
     drivers_shown = any(device.driver is not None for device in shown.values())
     return tuple(
         Disagreement(address, what, sysfs, said, command)
-        for command, functions in _read_told(capture).items()
+        for command, functions in sources.items()
         for address, told in functions.items()
         if address in shown
         for what, sysfs, said in _compare(capture, shown[address], told, drivers_shown=drivers_shown)

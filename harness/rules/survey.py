@@ -8,6 +8,7 @@ Format history:
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -149,6 +150,11 @@ class Fleet(msgspec.Struct, frozen=True):
     hosts: tuple[FleetHost, ...]
 
 
+@functools.cache
+def _version() -> str:
+    return version("throughpass")
+
+
 def survey_of(capture: Capture, source: Source) -> Survey:
     """Return what a capture says and what it means."""
     return make_survey(read_facts(capture), source)
@@ -159,7 +165,7 @@ def make_survey(facts: HostFacts, source: Source) -> Survey:
     judged = judge_controllers(facts)
     return Survey(
         schema=1,
-        suite_version=version("throughpass"),
+        suite_version=_version(),
         source=source,
         taken=facts.taken,
         board=facts.board,
