@@ -36,15 +36,25 @@ def test_text_is_plain(data: bytes) -> None:
     assert decode_text(data) == PLAIN
 
 
-def test_text_brackets_stay() -> None:
-    """Brackets with numbers are no colours where none ends."""
-    assert decode_text(b"memory [4m] of [16K]\n") == "memory [4m] of [16K]\n"
+@pytest.mark.parametrize(
+    "text", ["memory [4m] of [16K]", "BIOS-e820: [mem 0x0000000000000000-0x000000000009efff] usable", "[KVM]"]
+)
+def test_text_brackets_stay(text: str) -> None:
+    """Brackets with numbers or letters are no colours where none ends."""
+    assert decode_text(text.encode()) == text
+
+
+def test_text_keeps_memory_ranges() -> None:
+    """A kernel's range of memory, "[mem 0x...", is no colour, beside colours that lost their escape sign either."""
+    assert decode_text(b"[01;31mBIOS-e820[0m: [mem 0x0-0x9efff] usable") == "BIOS-e820: [mem 0x0-0x9efff] usable"
 
 
 @pytest.mark.parametrize(
     "data",
     [
         pytest.param(COLOURED.encode(), id="grep-colours"),
+        pytest.param(COLOURED.replace("\x1b", "").encode(), id="grep-colours-without-escape"),
+        pytest.param(COLOURED.replace("\x1b", "^[").encode(), id="grep-colours-of-cat"),
         pytest.param(FUNCTION.encode("utf-8-sig"), id="utf-8-mark"),
         pytest.param(FUNCTION.encode("utf-16"), id="utf-16"),
         pytest.param(f"{PASSWORD}{FUNCTION}".encode(), id="sudo"),

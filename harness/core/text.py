@@ -13,11 +13,14 @@ _MARKS = (
 _SAMPLE_BYTES = 256
 _ZERO_SHARE = 0.8  # of every second byte, in UTF-16 that lost its mark
 _CONTROL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[()][0-9A-Z]|[=>])")
-# Colours whose escape sign got lost, or stands as cat -v writes it; that they end somewhere tells them from other brackets.
-_LOST = re.compile(r"(?:\^\[|\u241b)?\[(?:\d{1,3}(?:;\d{1,3})*)?[mK]")
-_ENDS = ("[0m", "[m")
+# Colours whose escape sign got lost, or stands as cat -v writes it. One that ends them tells them from other brackets, and no
+# letter behind it tells "[m" from the kernel's "[mem 0x...".
+_SEEN = r"(?:\^\[|\u241b)"
+_COLOUR = r"\[(?:\d{1,3}(?:;\d{1,3})*m|m(?![A-Za-z]))"
+_LOST = re.compile(rf"{_SEEN}\[[\d;]*[mK]|{_COLOUR}(?:\[K)?")
+_END = re.compile(rf"{_SEEN}\[0?m|\[(?:0m|m(?![A-Za-z]))")
 _PLAIN = re.compile(rb"[\x01-\x1a\x1c-\x5a\x5c-\x7f]*")  # ASCII in which none of these begins
-_PASSWORD = re.compile(r"\A\s*\[sudo\b[^\]\n]{0,40}\] [^:\n]{0,80}: ?")
+_PASSWORD = re.compile(r"\s*\[sudo\b[^\]\n]{0,40}\] [^:\n]{0,80}: ?")
 
 
 def decode_text(data: bytes) -> str:
@@ -27,9 +30,10 @@ def decode_text(data: bytes) -> str:
     text = data.decode(_find_encoding(data), "replace").replace("\ufeff", "")
     if "\x1b" in text:
         text = _CONTROL.sub("", text)
-    if any(end in text for end in _ENDS):
+    if _END.search(text):
         text = _LOST.sub("", text)
-    return _PASSWORD.sub("", text)
+    asked = _PASSWORD.match(text)  # sub would look at every character of a long text
+    return text[asked.end() :] if asked else text
 
 
 def _find_encoding(data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 import msgspec
 
@@ -92,7 +93,7 @@ class KernelLog(msgspec.Struct, frozen=True):
 
     def find(self, pattern: re.Pattern[str], limit: int = 5) -> tuple[Evidence, ...]:
         """Return the first lines that match, as evidence."""
-        return tuple(Evidence("dmesg", line) for line in self.lines if pattern.search(line))[:limit]
+        return tuple(islice((Evidence("dmesg", line) for line in self.lines if pattern.search(line)), limit))
 
 
 def read_boot_log(capture: Capture) -> BootLog:

@@ -176,10 +176,10 @@ def _read_last_boot(lines: Sequence[_Line]) -> BootLog:
     if known and first and _BEFORE_START.match(lines[first - 1].text):
         first -= 1
     last = lines[first:]
-    whole = not any(_LOSS.search(line.text) or _ELISION.match(line.text) for line in last)
+    lost = _LOSS.search("\n".join(line.text for line in last)) or any(_ELISION.match(line.text) for line in last)
     return BootLog(
         tuple(line.text for line in last if line.origin is _Origin.KERNEL),
-        complete=known and whole,
+        complete=known and not lost,
         started=any(_STARTED.match(line.text) or line.origin is _Origin.OTHER for line in last),
         boots=len(begins),
     )
