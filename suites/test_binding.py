@@ -9,7 +9,7 @@ import pytest
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import NoStick, Stick
-from harness.actions.binding import driver_query
+from harness.actions.apply import drivers_query, parse_drivers
 from harness.bench.host import Host
 from harness.core.finding import Finding
 from harness.facts.pci import PciDevice
@@ -37,7 +37,7 @@ def test_host_spares_its_keyboard(require_rule: Require) -> None:
 def after_bind(host: Host, bound_controller: PciDevice) -> dict[str, Part]:
     """Return what the host shows once the controller is bound."""
     looks = {
-        "driver": driver_query(bound_controller.address),
+        "driver": drivers_query((bound_controller.address,)),
         "node": f"ls -l {group_node(bound_controller)}",
         "tree": "lsusb -t",
         "buses": 'for bus in /sys/bus/usb/devices/usb*; do cd -P "$bus" 2>/dev/null && echo "$PWD"; done',
@@ -57,7 +57,7 @@ def test_controller_is_taken(
     run.note(
         "the stick before the bind", found_stick.reason if isinstance(found_stick, NoStick) else found_stick.serial or "none yet"
     )
-    driver = after_bind["driver"].require().text
+    driver = parse_drivers(after_bind["driver"].require().text)[bound_controller.address]
     run.note(f"/sys/bus/pci/devices/{bound_controller.address}/driver", driver)
 
     wanted = run.config.controller.driver

@@ -8,7 +8,8 @@ from fixtures.guest import FIND_GUESTS
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import Stick
-from harness.actions.binding import Binding, driver_query
+from harness.actions.apply import drivers_query, parse_drivers
+from harness.actions.binding import Binding
 from harness.actions.modules import LISTING, left_by_vfio
 from harness.bench.host import Host
 from harness.facts.host import HostFacts, read_facts
@@ -22,7 +23,7 @@ from harness.machine.disks import READING_LIMIT_S, hash_command, read_hash, work
 def after_return(host: Host, returned: PciDevice) -> dict[str, Part]:
     """Return what the host shows once everything went back."""
     looks = {
-        "driver": driver_query(returned.address),
+        "driver": drivers_query((returned.address,)),
         "override": f'read -r override </sys/bus/pci/devices/{returned.address}/driver_override && echo "$override"',
         "vfio": 'for device in /sys/bus/pci/drivers/vfio-pci/*:*; do [ ! -e "$device" ] || echo "${device##*/}"; done',
         "modules": LISTING,
@@ -34,7 +35,7 @@ def after_return(host: Host, returned: PciDevice) -> dict[str, Part]:
 def test_driver_is_back(run: BenchRun, binding: Binding, after_return: dict[str, Part]) -> None:
     """The controller is pulled from the guest and bound to the driver that it was found with; driver_override is as before."""
     found = binding.found
-    driver = after_return["driver"].require().text
+    driver = parse_drivers(after_return["driver"].require().text)[found.address]
     run.note(f"/sys/bus/pci/devices/{found.address}/driver", driver)
     override = after_return["override"].require().text
     run.note("driver_override", override)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.actions import binding as binding_module
-from harness.actions.binding import (
-    IN_USE,
-    STALE,
-    Binding,
-    Plan,
-    Stale,
-    Step,
-    apply_plan,
-    driver_query,
-    guard_steps,
-    plan_bind,
-    plan_return,
-)
+from harness.actions import apply as apply_module
+from harness.actions import plan as plan_module
+from harness.actions.apply import STALE, Stale, apply_plan, drivers_query
+from harness.actions.binding import Binding, read_drivers
+from harness.actions.plan import IN_USE, Aim, Plan, Step, guard_steps, plan_bind, plan_return
 from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.facts.pci import PciDevice
 from harness.transport.local import LocalTransport
@@ -31,6 +25,11 @@ ADDRESS = "0000:01:00.0"
 FOLDER = f"/sys/bus/pci/devices/{ADDRESS}"
 LOAD = "[ -d /sys/bus/pci/drivers/vfio-pci ] || modprobe vfio-pci"
 PROBE = f"echo {ADDRESS} >/sys/bus/pci/drivers_probe"
+
+
+def one(steps: tuple[Step, ...], before: str, after: str) -> Plan:
+    """Return a plan for one device."""
+    return Plan((Aim(ADDRESS, before, after),), steps)
 
 
 def override(value: str) -> str:
@@ -51,63 +50,91 @@ def commands(plan: Plan) -> list[str]:
 
 def test_plan_bind_from_a_driver() -> None:
     """The override is written before the old driver is unbound, so that nothing else can take the device in between."""
-    plan = plan_bind(PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+    plan = plan_bind([PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci")
 
     assert commands(plan) == [GUARD, LOAD, GUARD, override("vfio-pci"), UNBIND, PROBE]
-    assert plan.driver == "vfio-pci"
+    assert plan.aims == (Aim(ADDRESS, "xhci_hcd", "vfio-pci"),)
 
 
 def test_plan_return_from_a_driver_that_was_not_found() -> None:
     """A host driver that took the device meanwhile may have disks behind it: they are looked at before it is unbound."""
-    plan = plan_return(PciDevice(ADDRESS, driver="xhci-pci-renesas"), "xhci_hcd")
+    plan = plan_return([PciDevice(ADDRESS, driver="xhci-pci-renesas")], {ADDRESS: "xhci_hcd"})
 
     assert commands(plan) == [GUARD, UNBIND, override(""), PROBE]
 
 
 def test_plan_bind_without_a_driver() -> None:
     """A device without a driver needs no unbinding."""
-    assert commands(plan_bind(PciDevice(ADDRESS), "vfio-pci")) == [LOAD, override("vfio-pci"), PROBE]
+    assert commands(plan_bind([PciDevice(ADDRESS)], "vfio-pci")) == [LOAD, override("vfio-pci"), PROBE]
 
 
 def test_plan_bind_nothing_to_do() -> None:
     """A device that has the driver already is left alone."""
-    assert commands(plan_bind(PciDevice(ADDRESS, driver="vfio-pci"), "vfio-pci")) == []
+    assert commands(plan_bind([PciDevice(ADDRESS, driver="vfio-pci")], "vfio-pci")) == []
 
 
 def test_plan_return_to_the_driver_that_was_found() -> None:
     """The way back clears the override and lets the kernel find the usual driver."""
-    plan = plan_return(PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+    plan = plan_return([PciDevice(ADDRESS, driver="xhci_hcd")], {ADDRESS: "vfio-pci"})
 
     assert commands(plan) == [UNBIND, override(""), PROBE]
-    assert plan.driver == "xhci_hcd"
+    assert plan.aims == (Aim(ADDRESS, "vfio-pci", "xhci_hcd"),)
 
 
 def test_plan_return_of_an_override_that_was_found() -> None:
     """An override that was there before comes back with its value."""
     found = PciDevice(ADDRESS, driver="vfio-pci", driver_override="vfio-pci")
 
-    assert commands(plan_return(found, "vfio-pci")) == [override("vfio-pci")]
+    assert commands(plan_return([found], {ADDRESS: "vfio-pci"})) == [override("vfio-pci")]
 
 
 def test_plan_return_to_no_driver() -> None:
     """A device that was found without a driver is left without one."""
-    plan = plan_return(PciDevice(ADDRESS), "vfio-pci")
+    plan = plan_return([PciDevice(ADDRESS)], {ADDRESS: "vfio-pci"})
 
     assert commands(plan) == [UNBIND, override("")]
-    assert plan.driver == ""
+    assert plan.aims == (Aim(ADDRESS, "vfio-pci", ""),)
+
+
+def test_plan_bind_unbinds_all_before_it_probes_one() -> None:
+    """The functions of one card leave together: none is probed while another has its old driver."""
+    other = "0000:01:00.1"
+    plan = plan_bind([PciDevice(ADDRESS, driver="xhci_hcd"), PciDevice(other, driver="ehci-pci")], "vfio-pci")
+
+    writes = [command.rpartition("/")[2] for command in commands(plan) if command.startswith("echo")]
+    assert writes == ["driver_override", "driver_override", "unbind", "unbind", "drivers_probe", "drivers_probe"]
+
+
+def test_plan_leaves_a_device_that_is_there_already() -> None:
+    """Of two devices the one that has the driver already is not written to."""
+    other = "0000:01:00.1"
+    plan = plan_bind([PciDevice(ADDRESS, driver="xhci_hcd"), PciDevice(other, driver="vfio-pci")], "vfio-pci")
+
+    assert not [command for command in commands(plan) if other in command]
+    assert plan.aims[1] == Aim(other, "vfio-pci", "vfio-pci")
+
+
+def test_plan_bind_to_the_stub_names_one_device() -> None:
+    """pci-stub takes the device by its override, too: new_id would take its twins."""
+    plan = plan_bind([PciDevice(ADDRESS, driver="xhci_hcd")], "pci-stub")
+
+    assert override("pci-stub") in commands(plan)
+    assert not [command for command in commands(plan) if "new_id" in command]
 
 
 def test_plan_return_when_nothing_was_changed() -> None:
     """Returning twice writes the override once more and touches no driver."""
-    assert commands(plan_return(PciDevice(ADDRESS, driver="xhci_hcd"), "xhci_hcd")) == [override("")]
+    assert commands(plan_return([PciDevice(ADDRESS, driver="xhci_hcd")], {ADDRESS: "xhci_hcd"})) == [override("")]
 
 
 @pytest.fixture
 def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of a device of a made-up host; it has no driver."""
-    monkeypatch.setattr(binding_module, "_DEVICES", str(tmp_path / "devices"))
+    monkeypatch.setattr(plan_module, "DEVICES", str(tmp_path / "devices"))
+    monkeypatch.setattr(apply_module, "DEVICES", str(tmp_path / "devices"))
     folder = tmp_path / "devices" / ADDRESS
     folder.mkdir(parents=True)
+    (folder / "uevent").touch()
     return folder
 
 
@@ -125,7 +152,7 @@ def test_apply_names_the_step_that_failed() -> None:
     steps = (Step("do well", "true"), Step("write the override", "echo no room >&2; false"), Step("never", "echo later >&2"))
 
     with pytest.raises(BoardError, match="could not be given to vfio-pci") as caught:
-        apply_plan(LocalTransport(), Plan(ADDRESS, steps, "", "vfio-pci"))
+        apply_plan(LocalTransport(), one(steps, "", "vfio-pci"))
 
     assert caught.value.evidence == "no room\nthroughpass: write the override failed"
 
@@ -133,7 +160,7 @@ def test_apply_names_the_step_that_failed() -> None:
 @pytest.mark.usefixtures("device")
 def test_apply_believes_the_link_alone() -> None:
     """Writes that succeed and do nothing are found out: the driver is read back."""
-    plan = Plan(ADDRESS, (Step("pretend", "true"),), "", "vfio-pci")
+    plan = one((Step("pretend", "true"),), "", "vfio-pci")
 
     with pytest.raises(BoardError, match="is bound to no driver, not to vfio-pci"):
         apply_plan(LocalTransport(), plan)
@@ -144,10 +171,10 @@ def test_apply_reads_the_driver_from_the_link(device: Path) -> None:
     give_driver(device, "xhci_hcd")
     step = Step("bind", f"rm {device}/driver && ln -s {device.parent} {device}/driver")
 
-    assert apply_plan(LocalTransport(), Plan(ADDRESS, (), "xhci_hcd", "xhci_hcd")) is None
-    assert LocalTransport().run(driver_query(ADDRESS)).text == "xhci_hcd"
+    assert apply_plan(LocalTransport(), one((), "xhci_hcd", "xhci_hcd")) is None
+    assert read_drivers(LocalTransport(), [PciDevice(ADDRESS)]) == {ADDRESS: "xhci_hcd"}
     with pytest.raises(BoardError, match="is bound to devices, not to vfio-pci"):
-        apply_plan(LocalTransport(), Plan(ADDRESS, (step,), "xhci_hcd", "vfio-pci"))
+        apply_plan(LocalTransport(), one((step,), "xhci_hcd", "vfio-pci"))
 
 
 def test_apply_does_not_begin_a_plan_for_another_driver(device: Path) -> None:
@@ -155,24 +182,25 @@ def test_apply_does_not_begin_a_plan_for_another_driver(device: Path) -> None:
     give_driver(device, "xhci-pci-renesas")
     touch = Step("touch", f"touch {device}/touched")
 
-    assert apply_plan(LocalTransport(), Plan(ADDRESS, (touch,), "xhci_hcd", "vfio-pci")) == Stale("xhci-pci-renesas")
-    assert apply_plan(LocalTransport(), Plan(ADDRESS, (touch,), "", "vfio-pci")) == Stale("xhci-pci-renesas")
+    assert apply_plan(LocalTransport(), one((touch,), "xhci_hcd", "vfio-pci")) == Stale({ADDRESS: "xhci-pci-renesas"})
+    assert apply_plan(LocalTransport(), one((touch,), "", "vfio-pci")) == Stale({ADDRESS: "xhci-pci-renesas"})
     assert not (device / "touched").exists()
 
 
 def test_apply_tells_a_device_that_is_gone(device: Path) -> None:
     """A device that is no longer there is our bench's trouble, and nothing is written."""
+    (device / "uevent").unlink()
     device.rmdir()
 
     with pytest.raises(BenchError, match=f"{ADDRESS} is no longer there"):
-        apply_plan(LocalTransport(), Plan(ADDRESS, (), "", "vfio-pci"))
+        apply_plan(LocalTransport(), one((), "", "vfio-pci"))
     with pytest.raises(BenchError, match=f"{ADDRESS} is no longer there"):
-        Binding(LocalTransport(), PciDevice(ADDRESS), "vfio-pci").current_driver()
+        Binding(LocalTransport(), [PciDevice(ADDRESS)], "vfio-pci").current_drivers()
 
 
 def test_binding_refuses_what_somebody_else_prepares() -> None:
     """A device with an override of its own and no driver is somebody else's: nothing is written."""
-    binding = Binding(LocalTransport(), PciDevice(ADDRESS, driver_override="pci-stub"), "vfio-pci")
+    binding = Binding(LocalTransport(), [PciDevice(ADDRESS, driver_override="pci-stub")], "vfio-pci")
 
     with pytest.raises(RefusedError, match="somebody else is at work"):
         binding.bind()
@@ -213,7 +241,7 @@ class Sysfs:
         """Apply a plan with the guard, and one write after it."""
         (guard,) = guard_steps("xhci_hcd", ADDRESS)
         guard = Step(guard.sentence, self.here(guard.command), guard.status)
-        apply_plan(LocalTransport(), Plan(ADDRESS, (guard, Step("write", f"echo x >{self.root}/written")), "", ""))
+        apply_plan(LocalTransport(), one((guard, Step("write", f"echo x >{self.root}/written")), "", ""))
 
 
 @pytest.fixture
@@ -265,6 +293,13 @@ def test_guard_refuses_where_the_mounts_are_hidden(sysfs: Sysfs) -> None:
         sysfs.apply()
 
 
+def said(name: str, command: str, status: int, driver: str, before: str = "") -> Result:
+    """Return what a host says in the end of a plan, or of a look at a driver."""
+    drivers = f"{ADDRESS} {driver}\n"
+    text = f"{before}@drivers\n{drivers}@end {status}\n" if "@end" in command else drivers
+    return Result(name, command, 0, text.encode(), b"")
+
+
 class Refusing(LocalTransport):
     """A host whose controller has a driver, and on which a stick is mounted."""
 
@@ -272,13 +307,13 @@ class Refusing(LocalTransport):
         """Answer as that host would."""
         text = str(command)
         if "driver/unbind" in text:
-            return Result(self.name, text, IN_USE, b"", b"throughpass: in use: sda1 is mounted at /media\n")
-        return Result(self.name, text, 0, b"xhci_hcd\n", b"")
+            return said(self.name, text, IN_USE, "xhci_hcd", "throughpass: in use: sda1 is mounted at /media\n")
+        return said(self.name, text, 0, "xhci_hcd")
 
 
 def test_binding_that_is_refused_has_touched_nothing() -> None:
     """What was refused needs no giving back."""
-    binding = Binding(Refusing(), PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+    binding = Binding(Refusing(), [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci")
 
     with pytest.raises(RefusedError, match="sda1 is mounted at /media"):
         binding.bind()
@@ -298,17 +333,17 @@ class Changing(LocalTransport):
         """Answer as that host would."""
         self.scripts.append(str(command))
         status, driver = self.answers.pop(0)
-        return Result(self.name, str(command), status, f"{driver}\n".encode(), b"")
+        return said(self.name, str(command), status, driver)
 
 
 def test_binding_plans_anew_for_the_driver_that_is_there() -> None:
     """Where another driver is bound than the facts say, the plan is made again for that one, in one more round trip."""
     host = Changing((STALE, "vfio-pci"), (0, "vfio-pci"))
-    binding = Binding(host, PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+    binding = Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci")
 
     plan = binding.bind()
 
-    assert (plan.before, plan.steps) == ("vfio-pci", ())
+    assert (plan.aims[0].before, plan.steps) == ("vfio-pci", ())
     assert ["driver/unbind" in script for script in host.scripts] == [True, False]
     assert binding.touched
 
@@ -316,7 +351,7 @@ def test_binding_plans_anew_for_the_driver_that_is_there() -> None:
 def test_binding_needs_one_command_each_way() -> None:
     """What a verified plan has left is believed: there and back again are two commands."""
     host = Changing((0, "vfio-pci"), (0, "xhci_hcd"))
-    binding = Binding(host, PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+    binding = Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci")
 
     binding.bind()
     binding.give_back()
@@ -328,12 +363,12 @@ def test_binding_needs_one_command_each_way() -> None:
 def test_binding_that_failed_looks_again() -> None:
     """After a failure nothing is believed: the driver is read before the way back is planned."""
     host = Changing((1, ""), (0, ""), (0, "xhci_hcd"))
-    binding = Binding(host, PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci")
+    binding = Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci")
 
     with pytest.raises(BoardError, match="could not be given to vfio-pci"):
         binding.bind()
 
-    assert host.scripts[1] == driver_query(ADDRESS)
+    assert host.scripts[1] == drivers_query((ADDRESS,))
     assert "drivers_probe" in host.scripts[2]
     assert not binding.touched
 
@@ -342,5 +377,58 @@ def test_binding_gives_up_where_drivers_come_and_go() -> None:
     """A device that has another driver at each look is not chased."""
     host = Changing((STALE, "a"), (STALE, "b"), (0, "b"), (0, "xhci_hcd"))
 
-    with pytest.raises(BoardError, match="changes its driver by itself: it was 'a', then 'b'"):
-        Binding(host, PciDevice(ADDRESS, driver="xhci_hcd"), "vfio-pci").bind()
+    with pytest.raises(BoardError, match=f"{ADDRESS} changes its driver by itself: it was .*'a'.*, then .*'b'"):
+        Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci").bind()
+
+
+def test_apply_leaves_a_write_that_hangs_behind(device: Path, tmp_path: Path) -> None:
+    """A write that does not return costs its limit and no more; it is named, with the kernel's stack of whoever writes."""
+    give_driver(device, "xhci_hcd")
+    os.mkfifo(tmp_path / "unbind")  # opening it for writing waits for a reader that never comes
+    steps = (Step("do well", "true"), Step("unbind it", f"echo x >{tmp_path}/unbind"), Step("never", f"touch {tmp_path}/later"))
+
+    with pytest.raises(BoardError, match=r"'unbind it' did not return in 0\.5 s") as caught:
+        apply_plan(LocalTransport(), one(steps, "xhci_hcd", "vfio-pci"), limit_s=0.5)
+
+    assert "the kernel's stack of" in caught.value.evidence
+    assert "throughpass restore" in caught.value.remedy
+    assert not (tmp_path / "later").exists()
+
+
+def test_binding_asks_before_each_write() -> None:
+    """Whoever keeps the journal and the lock is asked before every plan, and a no leaves the host alone."""
+    host = Changing((0, "vfio-pci"))
+    asked: list[Plan] = []
+    binding = Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci", before_write=asked.append)
+
+    binding.bind()
+
+    assert [aim.after for plan in asked for aim in plan.aims] == ["vfio-pci"]
+
+    def refuse(plan: Plan) -> None:
+        raise BenchError(f"not now: {plan.aims}")
+
+    binding = Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci", before_write=refuse)
+    with pytest.raises(BenchError, match="not now"):
+        binding.bind()
+    assert len(host.scripts) == 1
+
+
+def test_apply_waits_for_the_plan_of_a_dead_run(device: Path, tmp_path: Path) -> None:
+    """What a killed runner began goes on to its end on the host; the next plan begins after it, and says if that does not end."""
+    give_driver(device, "xhci_hcd")
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    os.mkfifo(begun)
+    os.mkfifo(go)
+    wait = Step("wait", f"echo >{begun}; cat {go} >/dev/null")
+    older = one((wait, Step("write", f"touch {tmp_path}/older")), "xhci_hcd", "xhci_hcd")
+    newer = one((Step("look", f"[ -e {tmp_path}/older ]"),), "xhci_hcd", "xhci_hcd")
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(apply_plan, LocalTransport(), older)
+        begun.read_text(encoding="ascii")
+        with pytest.raises(BoardError, match=r"an older plan for 0000:01:00\.0 has not ended in 0\.3 s"):
+            apply_plan(LocalTransport(), newer, limit_s=0.3)
+        threading.Timer(0.3, go.write_text, ["now"]).start()
+        assert apply_plan(LocalTransport(), newer) is None
+        assert running.result() is None

@@ -55,16 +55,11 @@ class RealBench:
         with ExitStack() as stack:
             stack.enter_context(locked(f"bench-{self.config.name}", wait=True, busy=busy, progress=progress))
             deadline = Deadline.after(deadline.length_s, deadline.purpose)  # waiting for another run is not the host's fault
-            transport: Transport
-            workdir = None
-            if self.config.kind == "local":
-                transport = LocalTransport()
-                guest_files = partial(files_in_place, progress)
-            else:
-                transport = stack.enter_context(connection_to(self.host, deadline, progress))
-                guest_files = partial(brought_files, transport, self.host.workdir, progress)
+            transport = stack.enter_context(reached(self.config, deadline, progress))
+            guest_files, workdir = partial(files_in_place, progress), None
+            if isinstance(transport, SshTransport):
                 workdir = self.host.workdir
-            require_root(transport)
+                guest_files = partial(brought_files, transport, workdir, progress)
             yield Host(
                 transport,
                 self.host.qemu,
@@ -89,6 +84,17 @@ class RealBench:
         if self.operator is None:
             raise BenchError(f"the sticks of {self.config.name} are plugged by hand, and nobody is there: give --operator")
         return self.operator
+
+
+@contextmanager
+def reached(config: BenchConfig, deadline: Deadline, progress: Progress) -> Iterator[Transport]:
+    """Hold the way to a bench's host, as root; raise UsageError if commands there run as somebody else."""
+    with ExitStack() as stack:
+        transport: Transport = LocalTransport()
+        if config.kind != "local" and config.host is not None:
+            transport = stack.enter_context(connection_to(config.host, deadline, progress))
+        require_root(transport)
+        yield transport
 
 
 def connection_to(host: HostSection, deadline: Deadline, progress: Progress) -> AbstractContextManager[SshTransport]:

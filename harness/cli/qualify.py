@@ -23,6 +23,7 @@ def qualify(
     profile: Annotated[Literal["smoke", "quick", "standard"] | None, typer.Option(help="how much is measured")] = None,
     runs: Annotated[Path | None, typer.Option(help="where runs are kept  [default: reports/runs of the checkout]")] = None,
     select: Annotated[str | None, typer.Option("-k", metavar="EXPR", help="only checks that match, as pytest's -k")] = None,
+    wait: Annotated[int, typer.Option(min=0, help="seconds to wait for a controller that somebody else has")] = 0,
     *,
     cold: ColdOption = False,
     operator: Annotated[bool, typer.Option("--operator", help="ask on the terminal for sticks that no machine plugs")] = False,
@@ -36,6 +37,7 @@ def qualify(
     arguments += [f"--profile={profile}"] if profile else []
     arguments += [f"--runs={runs.absolute()}"] if runs else []
     arguments += ["-k", select] if select else []
+    arguments += [f"--wait={wait}"] if wait else []
     arguments += ["--cold"] if cold else []
     arguments += ["--operator"] if operator else []
     outcome = Outcome()

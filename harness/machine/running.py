@@ -69,13 +69,16 @@ def start_machine(
     logs: Path,
     deadline: Deadline,
     *,
+    mark: str = "",
     state: Path | None = None,
     when_booted: Callable[[Qmp], None] | None = None,
 ) -> Iterator[Machine]:
     """Start a machine on the transport's host, wait until it can be used over SSH, and end it afterwards.
 
     It boots, and ``when_booted`` is called before anybody has logged in; or it goes on where ``state`` was saved (a file of this
-    machine, see harness.machine.state), with keys, randomness and clock of its own.
+    machine, see harness.machine.state), with keys, randomness and clock of its own. ``mark`` begins the last part of its
+    folder's name on the host, by which whoever knows it finds the folder and its processes.
+
     Transcripts go to ``logs``: ``<name>-console.log`` and ``<name>-qemu.log``. Raises BoardError if the machine dies or a
     guest does not come up, BenchError if QEMU cannot be started or a board of our own making does not come up in time.
     """
@@ -83,7 +86,7 @@ def start_machine(
     with ExitStack() as stack:
         keys = {"host_key": make_key(), "authorized_keys": make_key()}
         secrets_ = {"host_key": keys["host_key"].private, "authorized_keys": keys["authorized_keys"].public}
-        workdir = stack.enter_context(scratch_folder(transport, spec.name, {**secrets_, "seed": secrets.token_hex(64)}))
+        workdir = stack.enter_context(scratch_folder(transport, spec.name, {**secrets_, "seed": secrets.token_hex(64)}, mark))
         ends = Endpoints(workdir)
         argv = qemu_argv(spec, ends)
         process, console, qmp = stack.enter_context(_started(transport, spec, argv, ends, logs=logs, deadline=deadline))
@@ -110,14 +113,14 @@ def start_machine(
 
 
 @contextmanager
-def scratch_folder(transport: Transport, name: str, files: Mapping[str, str] = {}) -> Iterator[PurePosixPath]:
+def scratch_folder(transport: Transport, name: str, files: Mapping[str, str] = {}, mark: str = "") -> Iterator[PurePosixPath]:
     """Make a folder with small text files on the host that only this user can enter, and remove it afterwards.
 
     If we are killed, what watches over the machine's process removes it. It lies in /tmp whatever TMPDIR says: the path of a UNIX
     socket holds 107 bytes.
     """
     # The name is ours before the folder is: whenever a signal comes, what to remove is known.
-    path = PurePosixPath(f"/tmp/throughpass-{name[:40]}.{secrets.token_hex(8)}")  # noqa: S108 (random, and made by mkdir or not at all)
+    path = PurePosixPath(f"/tmp/throughpass-{name[:40]}.{mark}{secrets.token_hex(4 if mark else 8)}")  # noqa: S108 (random, and made by mkdir or not at all)
     # As standard input: what is on a command line, every user of the host can read.
     script = "".join(f"printf '%s\\n' {shlex.quote(text.rstrip())} >{file} || exit\n" for file, text in files.items())
     try:

@@ -13,7 +13,16 @@ from pathlib import Path, PurePosixPath
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError
-from harness.transport.protocol import COMMAND_TIMEOUT_S, Listener, Process, Result, command_text, dying_argv, first_line
+from harness.transport.protocol import (
+    COMMAND_TIMEOUT_S,
+    Conversation,
+    Listener,
+    Process,
+    Result,
+    command_text,
+    dying_argv,
+    first_line,
+)
 
 
 class LocalProcess:
@@ -149,3 +158,23 @@ class LocalTransport:
             yield connection
         finally:
             connection.close()
+
+    @contextmanager
+    def converse(self, command: str, deadline: Deadline) -> Iterator[Conversation]:
+        """Hold a command that stays, to talk to; a signal for our process group does not reach it."""
+        deadline.check(f"{first_line(command)!r} was to be started")
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            end = theirs.fileno()
+            with subprocess.Popen(
+                ["sh", "-c", command],  # noqa: S607 (sh is where PATH says)
+                stdin=end,
+                stdout=end,
+                stderr=end,
+                start_new_session=True,
+            ):
+                theirs.close()
+                try:
+                    yield Conversation(ours, self.name)
+                finally:
+                    ours.shutdown(socket.SHUT_RDWR)

@@ -17,6 +17,9 @@ COMMAND_TIMEOUT_S = 60.0
 """Enough for any small command, on an emulated machine too."""
 
 
+_PIECE = 4096
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command gave: exit status, and both outputs as bytes."""
@@ -105,6 +108,9 @@ class Transport(Protocol):
     def connect(self, port: int, deadline: Deadline) -> AbstractContextManager[SocketLike]:
         """Connect to a TCP port on the host's own loopback."""
 
+    def converse(self, command: str, deadline: Deadline) -> AbstractContextManager[Conversation]:
+        """Hold a command that stays, to talk to; its standard input ends with the context, and with us."""
+
 
 class SocketLike(Protocol):
     """What SSH needs of a connection: a socket, or a channel that behaves as one."""
@@ -120,6 +126,34 @@ class SocketLike(Protocol):
 
     def settimeout(self, value: float | None, /) -> None:
         """Set how long send and recv may block."""
+
+
+class Conversation:
+    """A command's standard input and output, line by line; ``name`` is for messages."""
+
+    def __init__(self, connection: SocketLike, name: str) -> None:
+        self._connection = connection
+        self._name = name
+        self._heard = bytearray()
+
+    def send(self, data: bytes) -> None:
+        """Send all of ``data``."""
+        while data:
+            data = data[self._connection.send(data) :]
+
+    def read_line(self, deadline: Deadline) -> str:
+        """Return the next line without its end; raise BenchError if the command ends first."""
+        while b"\n" not in self._heard:
+            self._connection.settimeout(max(0.01, deadline.left_s))
+            try:
+                data = self._connection.recv(_PIECE)
+            except TimeoutError:
+                raise deadline.error(self._heard.decode("utf-8", "replace")) from None
+            if not data:
+                raise BenchError(f"a command on {self._name} ended early", evidence=self._heard.decode("utf-8", "replace"))
+            self._heard += data
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode("utf-8", "replace")
 
 
 def first_line(text: str, length: int = 80) -> str:

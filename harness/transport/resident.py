@@ -21,6 +21,7 @@ from harness.transport.channels import CHUNK, execute
 from harness.transport.library import paramiko
 from harness.transport.protocol import (
     COMMAND_TIMEOUT_S,
+    Conversation,
     Listener,
     Process,
     Result,
@@ -100,6 +101,10 @@ class ResidentTransport:
     def connect(self, port: int, deadline: Deadline) -> AbstractContextManager[SocketLike]:
         """Connect to a TCP port of the host's loopback."""
         return self._below.connect(port, deadline)
+
+    def converse(self, command: str, deadline: Deadline) -> AbstractContextManager[Conversation]:
+        """Hold a command that stays, to talk to."""
+        return self._below.converse(command, deadline)
 
     def give_up(self) -> None:
         """Leave the shell, which ends when it has nothing more to read."""

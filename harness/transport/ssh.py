@@ -20,6 +20,7 @@ from harness.transport.handshake import Trust, explain, log_in, narrow, require_
 from harness.transport.library import paramiko
 from harness.transport.protocol import (
     COMMAND_TIMEOUT_S,
+    Conversation,
     Listener,
     Process,
     Result,
@@ -89,6 +90,15 @@ class SshTransport:
     def connect(self, port: int, deadline: Deadline) -> AbstractContextManager[SocketLike]:
         """Connect to a TCP port of the host's loopback."""
         return self.forward("127.0.0.1", port, deadline)
+
+    @contextmanager
+    def converse(self, command: str, deadline: Deadline) -> Iterator[Conversation]:
+        """Hold a command that stays, to talk to."""
+        with self.session() as channel:
+            channel.set_combine_stderr(combine=True)
+            with self._lost_means("when a command was to be started"):
+                execute(channel, command, deadline)
+            yield Conversation(channel, self.name)
 
     @contextmanager
     def session(self) -> Iterator[paramiko.Channel]:

@@ -1,0 +1,130 @@
+"""Custody of a controller: locked, taken with a journal on the host's disk, given back whatever happens."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from harness.actions.binding import Binding, read_drivers
+from harness.actions.journal import Journal, Left, read_journals, remove_journal, taken, write_journal
+from harness.actions.lock import Lock, holding
+from harness.actions.modules import BELOW_VFIO, VFIO, unload_new_vfio
+from harness.actions.plan import Plan, writes_of
+from harness.core.errors import BenchError
+from harness.facts.pci import PciDevice
+from harness.transport.protocol import Transport
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who takes a controller, and how: ``alone`` on the host or not, waiting at most ``wait_s`` for others.
+
+    ``mark`` is in the name of each folder and process of the run on the host.
+    """
+
+    bench: str
+    alone: bool = False
+    wait_s: int = 0
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def who(self) -> str:
+        """Return what others are told."""
+        runner = f"{getpass.getuser()}@{socket.gethostname()}"
+        return f"{runner}, process {os.getpid()}, bench {self.bench}, since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@contextmanager
+def custody(
+    transport: Transport,
+    devices: Sequence[PciDevice],
+    driver: str,
+    claim: Claim,
+    *,
+    modules: frozenset[str],
+    progress: Callable[[str], None],
+) -> Iterator[Binding]:
+    """Hold devices of one group, the controller first, as the facts found them; what was bound is given back in the end.
+
+    ``modules`` are those that were loaded before. Raises BenchError if somebody else holds the controller, or has changed it.
+    """
+    with holding(transport, devices[0].address, who=claim.who, alone=claim.alone, wait_s=claim.wait_s, progress=progress) as lock:
+        left = read_journals(transport)
+        _require_as_told(transport, devices, left)
+        journal = Journal(
+            run=claim.mark,
+            who=claim.who,
+            bench=claim.bench,
+            boot_id=left.boot_id,
+            devices=tuple(taken(device) for device in devices),
+            modules=tuple(sorted(modules_before(modules, left) & {*VFIO, *BELOW_VFIO})),
+        )
+        keeper = _Keeper(transport, journal, lock)
+        binding = Binding(transport, devices, driver, before_write=keeper.permit)
+        try:
+            yield binding
+        finally:
+            keeper.close(binding)
+
+
+def modules_before(loaded: frozenset[str], left: Left) -> frozenset[str]:
+    """Return the modules that were loaded before any run of ours: what another one that lives brought goes with the last."""
+    ours = frozenset((*VFIO, *BELOW_VFIO))
+    for journal in left.journals.values():
+        loaded -= ours - frozenset(journal.modules)
+    return loaded
+
+
+@dataclass
+class _Keeper:
+    """Writes the journal before the first write, and removes it when all is as it was."""
+
+    transport: Transport
+    journal: Journal
+    lock: Lock
+    written: bool = False
+
+    def permit(self, plan: Plan) -> None:
+        """Let a plan be applied: the lock is still ours, and the journal lies on the disk."""
+        self.lock.require()
+        if not self.written and plan.steps:
+            write_journal(self.transport, msgspec.structs.replace(self.journal, plan=tuple(writes_of(plan.steps))))
+            self.written = True
+
+    def close(self, binding: Binding) -> None:
+        """Give back what was taken; the journal stays if that fails."""
+        if binding.touched:
+            binding.give_back()
+        if not self.written:
+            return
+        left = unload_new_vfio(self.transport, frozenset(self.journal.modules))
+        if left and read_journals(self.transport).journals.keys() <= {self.journal.name}:
+            raise BenchError(f"modules that were not loaded before could not be removed: {', '.join(sorted(left))}")
+        remove_journal(self.transport, self.journal.name)
+
+
+def _require_as_told(transport: Transport, devices: Sequence[PciDevice], left: Left) -> None:
+    """Raise BenchError if a device is no longer as the facts told before it was locked."""
+    address = devices[0].address
+    if address in left.journals:
+        raise BenchError(f"{address} was taken by {left.journals[address].who} meanwhile", remedy="start again")
+    if any(each.name == f"{address}.journal" for each in left.unreadable):
+        raise BenchError(
+            f"a journal of {address} lies on {transport.name} that cannot be followed",
+            remedy="`throughpass restore` says why",
+        )
+    now = read_drivers(transport, devices)
+    for device in devices:
+        if now[device.address] != (device.driver or ""):
+            was, here = device.driver or "no driver", now[device.address] or "none"
+            raise BenchError(
+                f"{device.address} had {was} and has {here} now: somebody else is at work there", remedy="start again"
+            )

@@ -1,0 +1,160 @@
+"""The journal: what was found on a host before the first write, kept there until all of it is as it was.
+
+A file for each controller, below /var/lib, where it outlives the runner and the host's next boot. It is written whole or not at
+all, and reaches the disk before anything is touched. One line names the form and the content's hash, the other is JSON; what is
+cut short, changed, or of a newer form is told and never guessed at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import msgspec
+
+from harness.core.errors import BenchError
+from harness.facts.pci import PciDevice
+from harness.transport.protocol import Transport, check
+
+FOLDER = PurePosixPath("/var/lib/throughpass")
+FORM = 1
+_FIRST = re.compile(r"throughpass journal (\d{1,9}) ([0-9a-f]{64})")
+
+_LIST = """
+for file in {folder}/*.journal; do
+    [ -e "$file" ] || continue
+    printf '@journal %s\\n' "${{file##*/}}"
+    cat "$file" || exit
+    printf '\\n@end\\n'
+done
+cat /proc/sys/kernel/random/boot_id
+"""
+
+_WRITE = """
+umask 077
+mkdir -p {folder} && cd {folder} && cat >.new-{name} || exit
+{{ sync .new-{name} || sync; }} && mv -f .new-{name} {name}.journal && {{ sync . || sync; }}
+"""
+
+_REMOVE = (
+    "rm -f {folder}/{name}.journal {folder}/.new-{name} && {{ rmdir {folder} 2>/dev/null; sync {folder} 2>/dev/null || sync; }}"
+)
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A device as it was found: ``driver`` and ``override`` are empty for none."""
+
+    address: str
+    id: str
+    subsystem: str = ""
+    driver: str = ""
+    override: str = ""
+
+
+class Journal(msgspec.Struct, frozen=True):
+    """What one run found, and what it is about to do.
+
+    ``run`` is its mark: every folder and every process of the run on the host has it in its name. ``modules`` are those of VFIO
+    that were loaded before; ``attributes`` the values of the other files that it writes to, by path. ``plan`` is for people.
+    """
+
+    run: str
+    who: str
+    bench: str
+    boot_id: str
+    devices: tuple[Taken, ...]
+    modules: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = {}
+    plan: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what its file is called: the controller's address."""
+        return self.devices[0].address
+
+
+class Unreadable(NamedTuple):
+    """A journal that cannot be followed, and why."""
+
+    name: str
+    reason: str
+
+
+class Left(NamedTuple):
+    """What lies on a host: the journals by name, those that cannot be followed, and the boot in which it is now."""
+
+    journals: Mapping[str, Journal]
+    unreadable: tuple[Unreadable, ...]
+    boot_id: str
+
+
+def taken(device: PciDevice) -> Taken:
+    """Return what a journal keeps of a device."""
+    override = device.driver_override or ""
+    return Taken(device.address, device.id, device.subsystem or "", device.driver or "", override)
+
+
+def device_of(kept: Taken) -> PciDevice:
+    """Return the device that a journal speaks of, as far as the way back needs it."""
+    return PciDevice(kept.address, id=kept.id, driver=kept.driver or None, driver_override=kept.override or None)
+
+
+def dump_journal(journal: Journal) -> str:
+    """Return a journal's text."""
+    body = msgspec.json.encode(journal).decode()
+    return f"throughpass journal {FORM} {hashlib.sha256(body.encode()).hexdigest()}\n{body}"
+
+
+def parse_journal(name: str, text: str) -> Journal | Unreadable:
+    """Read a journal's text; whatever is not exactly what was written is Unreadable."""
+    first, _, body = text.partition("\n")
+    found = _FIRST.fullmatch(first)
+    if found is None:
+        return Unreadable(name, "it does not begin as a journal does")
+    if int(found[1]) != FORM:
+        return Unreadable(name, f"it is of form {found[1]}, and this throughpass knows form {FORM}: use the one that wrote it")
+    body = body.removesuffix("\n")
+    if hashlib.sha256(body.encode()).hexdigest() != found[2]:
+        return Unreadable(name, "it is cut short, or was changed")
+    try:
+        journal = msgspec.json.decode(body, type=Journal)
+    except msgspec.DecodeError as error:
+        return Unreadable(name, f"it holds something else: {error}")
+    if not journal.devices or f"{journal.name}.journal" != name:
+        return Unreadable(name, "it is about another device than its name says")
+    return journal
+
+
+def read_journals(transport: Transport) -> Left:
+    """Read all journals of a host, in one round trip."""
+    text = check(transport, _LIST.format(folder=FOLDER)).text
+    *parts, rest = re.split(r"^@journal (.+)$", f"\n{text}", flags=re.MULTILINE) if "@journal " in text else [f"\n{text}"]
+    read, last = [], rest
+    if parts:
+        names, texts = parts[1::2], [*parts[2::2], rest]
+        bodies = [body.removeprefix("\n").rpartition("\n@end\n") for body in texts]
+        read = [parse_journal(name, body) for name, (body, _, _) in zip(names, bodies, strict=True)]
+        last = bodies[-1][2]
+    journals = {each.name: each for each in read if isinstance(each, Journal)}
+    return Left(journals, tuple(each for each in read if isinstance(each, Unreadable)), last.strip())
+
+
+def write_journal(transport: Transport, journal: Journal) -> None:
+    """Write a journal to the host's disk; raise BenchError if it is not there in whole: then nothing may be touched."""
+    command = _WRITE.format(folder=FOLDER, name=shlex.quote(journal.name))
+    result = transport.run(command, stdin=dump_journal(journal).encode())
+    if result.status != 0:
+        raise BenchError(
+            f"the journal of {journal.name} cannot be written to {FOLDER} on {transport.name}: nothing was touched",
+            evidence=result.error_text,
+            remedy=f"make room for a small file there, or let root write to {FOLDER}",
+        )
+
+
+def remove_journal(transport: Transport, name: str) -> None:
+    """Remove a controller's journal: all is as it was."""
+    check(transport, _REMOVE.format(folder=FOLDER, name=shlex.quote(name)))

@@ -1,0 +1,136 @@
+"""The lock of a controller. It lives on the host, dies with its holder, and leaves no file behind.
+
+flock(2) takes folders of sysfs as it takes any file: a run holds its controller's, and shares or has for itself that of the PCI
+bus, which stands for the host. The holder is a process on the host at the other end of a channel. It ends with the channel, or
+when nothing has been heard for a while: a runner that lost its power closes no connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from harness.core.deadline import Deadline
+from harness.core.errors import BenchError
+from harness.transport.protocol import Conversation, Transport
+
+BEAT_S = 15.0
+SILENCE_S = 90
+"""How long a holder believes in a runner that says nothing: what comes late on a busy machine is not lost."""
+
+BUS = "/sys/bus/pci"
+
+_ANSWER_LIMIT_S = 30.0
+
+_STAY = 'while [ -n "$(timeout "$1" head -c 1 8<&- 9<&-)" ]; do :; done'
+
+# The words of its command line tell who holds, without a file.
+_HOLD = """
+address=$1 mode=$2 wait=$3 silence=$4 who=$5
+command -v flock >/dev/null || {{ echo missing; exit 1; }}
+[ -d "{bus}/devices/$address" ] || {{ echo gone; exit 1; }}
+exec 8<{bus} 9<"{bus}/devices/$address"
+holders() {{
+    for file in $(grep -alz "^throughpass-lock holds $1" /proc/[0-9]*/cmdline 2>/dev/null); do
+        tr '\\0' '\\n' <"$file" | tail -n 1
+    done
+}}
+take() {{
+    flock -n "$1" "$2" && return
+    echo "busy $(holders "$3")"
+    [ "$wait" -gt 0 ] && timeout "$wait" flock "$1" "$2" && return
+    echo late
+    exit 1
+}}
+take "$mode" 8 ""
+take -x 9 "$address"
+echo held
+exec sh -c {stay} "throughpass-lock holds $address" "$silence" "$who"
+"""
+
+
+class Lock:
+    """A lock that is held, as long as its holder on the host hears of us."""
+
+    def __init__(self, name: str, conversation: Conversation, beat_s: float) -> None:
+        self._name = name
+        self._conversation = conversation
+        self._beat_s = beat_s
+        self._over = threading.Event()
+        self._lost = threading.Event()
+        threading.Thread(target=self._beat, daemon=True, name=f"lock of {name}").start()
+
+    def require(self) -> None:
+        """Raise BenchError if the lock was lost: somebody else may be at work there now."""
+        if self._lost.is_set():
+            raise BenchError(f"the lock of {self._name} was lost: its holder there has ended", remedy="start again")
+
+    def wait_until_lost(self, limit_s: float) -> bool:
+        """Return whether the lock is lost, as soon as it is known."""
+        return self._lost.wait(limit_s)
+
+    def leave(self) -> None:
+        """Stop telling the host that we are there."""
+        self._over.set()
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._beat_s):
+            try:
+                self._conversation.send(b".")
+            except Exception:  # noqa: BLE001 (whatever it is, nobody hears of us any more)
+                self._lost.set()
+                return
+
+
+@contextmanager
+def holding(
+    transport: Transport,
+    address: str,
+    *,
+    who: str,
+    alone: bool = False,
+    wait_s: int = 0,
+    progress: Callable[[str], None],
+    beat_s: float = BEAT_S,
+) -> Iterator[Lock]:
+    """Hold a controller, and the host with others or ``alone``.
+
+    Raises BenchError that tells who has it, since when, and how to wait, if it is not free within ``wait_s``.
+    """
+    options = [address, "-x" if alone else "-s", str(wait_s), str(SILENCE_S), who]
+    hold = _HOLD.format(bus=BUS, stay=shlex.quote(_STAY))
+    command = shlex.join(["sh", "-c", hold, "throughpass-lock wants", *options])
+    limit = Deadline.after(_ANSWER_LIMIT_S + wait_s, f"locking {address} on {transport.name}")
+    with transport.converse(command, limit) as conversation:
+        name = f"{address} on {transport.name}"
+        _await_lock(conversation, name, limit, wait_s, progress)
+        lock = Lock(name, conversation, beat_s)
+        try:
+            yield lock
+        finally:
+            lock.leave()
+
+
+def _await_lock(conversation: Conversation, name: str, limit: Deadline, wait_s: int, progress: Callable[[str], None]) -> None:
+    """Read the holder's words until the lock is held; raise BenchError with what they mean otherwise."""
+    busy = ""
+    while (line := conversation.read_line(limit)) != "held":
+        word, _, told = line.partition(" ")
+        if word == "busy":
+            busy = f"{name} is in use by {told or 'somebody who does not say who'}"
+            if wait_s:
+                progress(f"{busy}; waiting at most {wait_s} s")
+        elif word == "late":
+            more = f"; it was not free within {wait_s} s" if wait_s else ""
+            raise BenchError(f"{busy}{more}", remedy="try again later, or wait for it with --wait SECONDS")
+        elif word == "missing":
+            raise BenchError(f"{name} cannot be locked: flock (of util-linux) is missing on the host")
+        elif word == "gone":
+            raise BenchError(f"{name} is not there")
+        else:
+            with contextlib.suppress(BenchError):
+                line += " " + conversation.read_line(limit)
+            raise BenchError(f"{name} cannot be locked", evidence=line.strip())

@@ -1,0 +1,144 @@
+"""The lock of a controller, held by real processes: on this machine, and over SSH."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.actions import lock as lock_module
+from harness.actions.lock import holding
+from harness.core.errors import BenchError
+from harness.transport.local import LocalTransport
+
+ONE, OTHER = "0000:01:00.0", "0000:02:00.0"
+
+HOLDER = """
+import sys
+from harness.actions import lock
+from harness.transport.local import LocalTransport
+lock.BUS = sys.argv[1]
+with lock.holding(LocalTransport(), sys.argv[2], who="alice@runner, process 7, since noon", progress=print):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let a folder stand for the PCI bus, with two devices."""
+    for address in (ONE, OTHER):
+        (tmp_path / "devices" / address).mkdir(parents=True)
+    monkeypatch.setattr(lock_module, "BUS", str(tmp_path))
+    return tmp_path
+
+
+@contextmanager
+def other_runner(bus: Path, address: str) -> Iterator[subprocess.Popen[str]]:
+    """Hold a controller in another process."""
+    argv = [sys.executable, "-c", HOLDER, str(bus), address]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def holders(address: str) -> list[int]:
+    """Return the processes of this machine that hold a controller."""
+    mark = f"throughpass-lock holds {address}".encode()
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if mark in path.read_bytes().split(b"\0")]
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def hold(address: str, *, alone: bool = False, wait_s: int = 0, told: list[str] | None = None) -> None:
+    """Take a lock and leave it."""
+    progress = quiet if told is None else told.append
+    with holding(LocalTransport(), address, who="bob", alone=alone, wait_s=wait_s, progress=progress) as lock:
+        lock.require()
+
+
+def test_lock_tells_who_holds(bus: Path) -> None:
+    """The second is told who has the controller, since when, and how to wait for it."""
+    with other_runner(bus, ONE), pytest.raises(BenchError) as caught:
+        hold(ONE)
+
+    assert caught.value.message == f"{ONE} on this machine is in use by alice@runner, process 7, since noon"
+    assert "--wait SECONDS" in caught.value.remedy
+
+
+def test_lock_dies_with_its_holder(bus: Path) -> None:
+    """A holder that is killed holds nothing: whoever waits has the controller as soon as the kernel has noticed."""
+    told: list[str] = []
+    with other_runner(bus, ONE) as process:
+        os.kill(process.pid, signal.SIGKILL)
+        hold(ONE, wait_s=20, told=told)
+
+    assert len(told) <= 1
+
+
+def test_lock_waits_so_long_and_no_longer(bus: Path) -> None:
+    """A wait ends with a sentence that names who is in the way, and how long it was."""
+    told: list[str] = []
+    with other_runner(bus, ONE), pytest.raises(BenchError, match=r"alice@runner.* it was not free within 1 s"):
+        hold(ONE, wait_s=1, told=told)
+
+    assert told == [f"{ONE} on this machine is in use by alice@runner, process 7, since noon; waiting at most 1 s"]
+
+
+def test_lock_is_one_for_each_controller(bus: Path) -> None:
+    """Two controllers of a host are held at once, unless one wants the host for itself."""
+    with other_runner(bus, ONE):
+        hold(OTHER)
+        with pytest.raises(BenchError, match=r"is in use by alice@runner"):
+            hold(OTHER, alone=True)
+    hold(OTHER, alone=True)
+
+
+def test_lock_is_free_again() -> None:
+    """What was held once is free at once, and no process is left."""
+    for _ in range(3):
+        hold(ONE, alone=True)
+
+    assert holders(ONE) == []
+
+
+def test_lock_of_a_device_that_is_not_there() -> None:
+    """A device that is not there cannot be held."""
+    with pytest.raises(BenchError, match=r"0000:07:00\.0 on this machine is not there"):
+        hold("0000:07:00.0")
+
+
+def test_lock_needs_flock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host without flock is told what it lacks."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    with pytest.raises(BenchError, match=r"flock \(of util-linux\) is missing"):
+        hold(ONE)
+
+
+def test_lock_that_was_lost_is_no_permission(bus: Path) -> None:
+    """A holder that somebody ended on the host is noticed at the next beat, before the next write."""
+    with (
+        holding(LocalTransport(), ONE, who="bob", progress=quiet, beat_s=0.05) as lock,
+    ):
+        for pid in holders(ONE):
+            os.kill(pid, signal.SIGKILL)
+        assert lock.wait_until_lost(10)
+        with pytest.raises(BenchError, match=f"the lock of {ONE} on this machine was lost"):
+            lock.require()
+        hold(ONE)
+    assert bus.is_dir()
