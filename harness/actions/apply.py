@@ -84,7 +84,10 @@ work() {{
 # A write that hangs keeps its process, which not even kill -9 ends, and with it the output open: sed goes when all is said. It is
 # redirected by exec, for a shell keeps what a group redirects, and every process below it has that open, too.
 
-_FREE = "end what holds the device (a guest, a stopped process), then `throughpass restore`; if that hangs too, power the host off and on"
+_FREE = (
+    "end what holds the device (a guest, a stopped process), then `throughpass restore`; "
+    "if that hangs too, power the host off and on"
+)
 
 _END = re.compile(r"^@drivers\n(?P<drivers>.*)^@end (?P<status>\d+)$", re.DOTALL | re.MULTILINE)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from harness.actions.apply import apply_plan, drivers_query, parse_drivers
+from harness.actions.apply import STEPS_LIMIT_S, apply_plan, drivers_query, parse_drivers
 from harness.actions.plan import Plan, plan_bind, plan_return
 from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.facts.pci import PciDevice
@@ -27,11 +27,13 @@ class Binding:
         *,
         before_write: Before | None = None,
         believed: bool = True,
+        limit_s: float = STEPS_LIMIT_S,
     ) -> None:
         self.devices = tuple(devices)
         self.driver = driver
         self._transport = transport
         self._before_write = before_write
+        self._limit_s = limit_s
         # What is bound now, as far as we know; None after a failure.
         drivers = {device.address: device.driver or "" for device in self.devices}
         self._believed: Mapping[str, str] | None = drivers if believed else None
@@ -76,9 +78,9 @@ class Binding:
         plan = plan_for(self.current_drivers() if believed is None else believed)
         if self._before_write is not None:
             self._before_write(plan)
-        if stale := apply_plan(self._transport, plan):
+        if stale := apply_plan(self._transport, plan, limit_s=self._limit_s):
             plan = plan_for(stale.drivers)
-            if again := apply_plan(self._transport, plan):
+            if again := apply_plan(self._transport, plan, limit_s=self._limit_s):
                 changes = f"it was {dict(stale.drivers)}, then {dict(again.drivers)}"
                 raise BoardError(f"{self.found.address} changes its driver by itself: {changes}")
         self._believed = {aim.address: aim.after for aim in plan.aims}

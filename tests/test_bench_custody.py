@@ -1,0 +1,243 @@
+"""A controller that is taken on a board which outlives the runner: killed wherever it is, one restore puts all back."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.actions.binding import Binding
+from harness.actions.journal import Journal, read_journals, taken, write_journal
+from harness.bench.cache import silent
+from harness.bench.config import load_bench
+from harness.bench.real import connection_to
+from harness.core.deadline import Deadline
+from harness.core.errors import BoardError
+from harness.facts.host import read_facts
+from harness.facts.probe import take_sections
+from harness.transport.protocol import check
+from harness.transport.ssh import SshTransport
+from tests.qualification import CHECKOUT
+from tests.taker import BEGUN, GO
+from tests.test_bench_up import held
+
+pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("custody")]
+
+THROUGHPASS = Path(sys.executable).with_name("throughpass")
+NAME = "custody"
+SEED = 20261122
+SHIPPED = CHECKOUT / "fixtures" / "boards" / "virtual-vtd.toml"
+
+STATE = r"""
+for device in /sys/bus/pci/devices/*; do
+    driver=none
+    [ -e "$device/driver" ] && driver=$(readlink "$device/driver")
+    echo "${device##*/} ${driver##*/} $(cat "$device/driver_override")"
+done
+cut -d ' ' -f 1 /proc/modules | sort
+find /tmp /run /var/lib/throughpass -xdev -not -name sshd.log -not -path '/run/tp-*' 2>/dev/null | sort
+grep -alz "[t]hroughpass-" /proc/[0-9]*/cmdline 2>/dev/null
+ls -l /dev/vfio 2>/dev/null
+cat /sys/bus/usb/devices/*/power/control
+for disk in /dev/sd?; do head -c 4194304 "$disk" | sha256sum; done
+"""
+"""Prints what a restore must bring back: drivers, overrides, modules, files, our processes, nodes, power, the stick's data."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """The host: its bench file, a connection that is none of the runner's, and what it was like before."""
+
+    bench: Path
+    ssh: SshTransport
+    before: list[str]
+
+    def state(self) -> list[str]:
+        """Return what the host is like now."""
+        return settled(self.ssh)
+
+    def restore(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run ``throughpass restore``."""
+        argv: list[str | Path] = [THROUGHPASS, "restore", self.bench, "--wait", "60", *options]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=200)
+
+
+def settled(ssh: SshTransport) -> list[str]:
+    """Return the state once the stick is up: it takes a moment after its controller is back."""
+    wait = "left=100; until [ -b /dev/sda ] || [ $left -eq 0 ]; do sleep 0.1; left=$((left - 1)); done"
+    return check(ssh, f"{wait}\n{STATE}").text.splitlines()
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """Hold a board whose stick is plugged in."""
+    folder = tmp_path_factory.mktemp("custody")
+    text = SHIPPED.read_text(encoding="utf-8").replace('"virtual-vtd"', f'"{NAME}"')
+    (folder / "board.toml").write_text(text, encoding="utf-8")
+    with held(folder / "board.toml", folder / "held.toml"):
+        host = load_bench(str(folder / "held.toml")).host
+        assert host is not None
+        with connection_to(host, Deadline.after(60, "connecting"), silent) as ssh:
+            check(ssh, f"mkfifo {BEGUN} {GO}")
+            yield Board(folder / "held.toml", ssh, settled(ssh))
+
+
+@contextmanager
+def taker(board: Board, *moment: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a runner that takes the controller; it does not outlive the test."""
+    argv = [sys.executable, "-m", "tests.taker", str(board.bench), *moment]
+    with subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def kill_at(board: Board, way: str, step: int) -> None:
+    """Kill a runner whose plan has come to a step, and let the plan go on."""
+    with taker(board, way, str(step)) as process:
+        check(board.ssh, f"cat {BEGUN}")
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    check(board.ssh, f"echo >{GO}")
+
+
+@pytest.mark.parametrize(("way", "step"), [*(("bind", step) for step in range(7)), *(("return", step) for step in range(4))])
+def test_restore_after_a_kill_at_each_step(board: Board, way: str, step: int) -> None:
+    """A runner that is killed before any step of the way there or back: what it began ends, and one restore puts all back."""
+    kill_at(board, way, step)
+
+    done = board.restore()
+
+    assert (done.returncode, board.state()) == (0, board.before), done.stdout + done.stderr
+    assert "put back: 0000:" in done.stdout
+    assert "nothing to put back" in board.restore().stdout
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_restore_after_a_kill_at_any_moment(board: Board, number: int) -> None:
+    """Whenever a runner is killed, before the first write or after the last: after one restore the host is as it was."""
+    delay_s = random.Random(SEED + number).uniform(0.0, 2.0)  # noqa: S311 (a test's moments)
+    with taker(board, "run") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begin\n"
+        try:
+            process.wait(delay_s)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+
+    done = board.restore()
+
+    assert (done.returncode, board.state()) == (0, board.before), f"after {delay_s:.2f} s: " + done.stdout + done.stderr
+
+
+def test_restore_twice_at_once(board: Board) -> None:
+    """Two that restore at the same time do not disturb one another: one puts back, the other finds nothing left to do."""
+    kill_at(board, "bind", 5)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [run.result() for run in [pool.submit(board.restore), pool.submit(board.restore)]]
+
+    said = "".join(sorted(done.stdout for done in both))
+    assert [done.returncode for done in both] == [0, 0], said + both[0].stderr + both[1].stderr
+    assert said.count("put back: 0000:") == 1
+    assert board.state() == board.before
+
+
+def test_restore_leaves_a_living_run_alone(board: Board) -> None:
+    """Of a controller that a living runner holds, restore says who has it, and touches nothing; the run ends well."""
+    with taker(board, "bind", "5") as process:
+        check(board.ssh, f"cat {BEGUN}")
+        argv: list[str | Path] = [THROUGHPASS, "restore", board.bench]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
+        check(board.ssh, f"echo >{GO}")
+        assert process.wait(60) == 0
+
+    assert done.returncode != 0
+    assert f"is in use by {os.environ.get('USER', 'root')}@" in done.stderr
+    assert f"process {process.pid}" in done.stderr
+    assert board.state() == board.before
+
+
+def test_second_runner_is_told_who_holds(board: Board) -> None:
+    """Two runners cannot take one controller: the second learns who has it, and changes nothing."""
+    with taker(board, "bind", "5") as first:
+        check(board.ssh, f"cat {BEGUN}")
+        with taker(board, "run") as second:
+            assert second.wait(60) != 0
+            assert second.stdout is not None
+            assert "bound" not in second.stdout.read()
+        check(board.ssh, f"echo >{GO}")
+        assert first.wait(60) == 0
+
+    assert board.state() == board.before
+
+
+def test_journal_of_another_boot_is_tidied(board: Board) -> None:
+    """After the host's next boot its devices are as its kernel found them: only files are tidied, and no driver is touched."""
+    kill_at(board, "bind", 0)
+    (journal,) = read_journals(board.ssh).journals.values()
+    write_journal(board.ssh, msgspec.structs.replace(journal, boot_id="an older one"))
+
+    done = board.restore()
+
+    assert done.returncode == 0
+    assert "has booted since" in done.stdout
+    driver = check(board.ssh, f"readlink /sys/bus/pci/devices/{journal.name}/driver").text
+    assert driver.endswith("/vfio-pci"), "the controller stays where the dead run's plan brought it"
+    write_journal(board.ssh, journal)
+    assert (board.restore().returncode, board.state()) == (0, board.before)
+
+
+def test_bind_without_its_module_changes_nothing(board: Board) -> None:
+    """Where vfio-pci cannot be loaded the controller keeps its driver, and neither a journal nor a lock is left."""
+    check(board.ssh, "echo 'install vfio-pci /bin/false' >/etc/modprobe.d/tp-test.conf")
+    try:
+        with taker(board, "run") as process:
+            assert process.wait(60) != 0
+    finally:
+        check(board.ssh, "rm /etc/modprobe.d/tp-test.conf")
+
+    assert board.state() == board.before
+    assert "nothing to put back" in board.restore().stdout
+
+
+STUCK_GUEST = "qemu-system-x86_64 -nodefaults -no-user-config -display none -machine q35 -accel tcg -m 64M -S"
+
+
+def test_unbind_from_a_wedged_driver_is_a_verdict(board: Board) -> None:
+    """An unbind that waits for a stopped process which holds the device is left behind in time, with the kernel's stack of it.
+
+    What lives on is told to every later attempt; once the process is gone, one restore puts all back.
+    """
+    facts = read_facts(take_sections(board.ssh), {})
+    (controller,) = [device for device in facts.pci if device.id == "1033:0194"]
+    journal = Journal("feedface", "a dead run", "x", facts.kernel.boot_id, (taken(controller),))
+    write_journal(board.ssh, journal)
+    binding = Binding(board.ssh, [controller], "vfio-pci", limit_s=3)
+    binding.bind()
+    device = f"-device vfio-pci,host={controller.address}"
+    start = f"{STUCK_GUEST} {device} -qmp unix:/run/tp-qmp,server,nowait >/run/tp-qemu 2>&1 & echo $!"
+    pid = int(check(board.ssh, start).text)
+    held_by = f"until ls -l /proc/{pid}/fd 2>/dev/null | grep -q anon_inode:.vfio-device; do kill -0 {pid} || exit; done"
+    check(board.ssh, f"{held_by}; kill -STOP {pid}")
+
+    with pytest.raises(BoardError, match=r"unbind .* from vfio-pci' did not return in 3 s") as caught:
+        binding.give_back()
+    with pytest.raises(BoardError, match=r"an older plan for .* has not ended in 3 s"):
+        binding.give_back()
+    check(board.ssh, f"kill -KILL {pid}; rm -f /run/tp-*mp /run/tp-qemu")
+    done = board.restore()
+
+    assert "vfio" in caught.value.evidence
+    assert (done.returncode, board.state()) == (0, board.before), done.stdout + done.stderr
