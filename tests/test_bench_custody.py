@@ -27,7 +27,7 @@ from harness.facts.host import read_facts
 from harness.facts.probe import take_sections
 from harness.transport.protocol import check
 from harness.transport.ssh import SshTransport
-from tests.qualification import CHECKOUT
+from tests.qualification import CHECKOUT, qualify, qualify_until
 from tests.taker import BEGUN, GO
 from tests.test_bench_up import held
 
@@ -62,9 +62,10 @@ class Board:
     ssh: SshTransport
     before: list[str]
 
-    def state(self) -> list[str]:
-        """Return what the host is like now."""
-        return settled(self.ssh)
+    def changes(self) -> list[str]:
+        """Return what the host has now and had not before, and what it had and has no more."""
+        now = settled(self.ssh)
+        return [f"+ {line}" for line in now if line not in self.before] + [f"- {line}" for line in self.before if line not in now]
 
     def restore(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run ``throughpass restore``."""
@@ -119,7 +120,7 @@ def test_restore_after_a_kill_at_each_step(board: Board, way: str, step: int) ->
 
     done = board.restore()
 
-    assert (done.returncode, board.state()) == (0, board.before), done.stdout + done.stderr
+    assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
     assert "put back: 0000:" in done.stdout
     assert "nothing to put back" in board.restore().stdout
 
@@ -138,7 +139,7 @@ def test_restore_after_a_kill_at_any_moment(board: Board, number: int) -> None:
 
     done = board.restore()
 
-    assert (done.returncode, board.state()) == (0, board.before), f"after {delay_s:.2f} s: " + done.stdout + done.stderr
+    assert (done.returncode, board.changes()) == (0, []), f"after {delay_s:.2f} s: " + done.stdout + done.stderr
 
 
 def test_restore_twice_at_once(board: Board) -> None:
@@ -151,7 +152,7 @@ def test_restore_twice_at_once(board: Board) -> None:
     said = "".join(sorted(done.stdout for done in both))
     assert [done.returncode for done in both] == [0, 0], said + both[0].stderr + both[1].stderr
     assert said.count("put back: 0000:") == 1
-    assert board.state() == board.before
+    assert board.changes() == []
 
 
 def test_restore_leaves_a_living_run_alone(board: Board) -> None:
@@ -166,7 +167,7 @@ def test_restore_leaves_a_living_run_alone(board: Board) -> None:
     assert done.returncode != 0
     assert f"is in use by {os.environ.get('USER', 'root')}@" in done.stderr
     assert f"process {process.pid}" in done.stderr
-    assert board.state() == board.before
+    assert board.changes() == []
 
 
 def test_second_runner_is_told_who_holds(board: Board) -> None:
@@ -180,7 +181,7 @@ def test_second_runner_is_told_who_holds(board: Board) -> None:
         check(board.ssh, f"echo >{GO}")
         assert first.wait(60) == 0
 
-    assert board.state() == board.before
+    assert board.changes() == []
 
 
 def test_journal_of_another_boot_is_tidied(board: Board) -> None:
@@ -196,7 +197,7 @@ def test_journal_of_another_boot_is_tidied(board: Board) -> None:
     driver = check(board.ssh, f"readlink /sys/bus/pci/devices/{journal.name}/driver").text
     assert driver.endswith("/vfio-pci"), "the controller stays where the dead run's plan brought it"
     write_journal(board.ssh, journal)
-    assert (board.restore().returncode, board.state()) == (0, board.before)
+    assert (board.restore().returncode, board.changes()) == (0, [])
 
 
 def test_bind_without_its_module_changes_nothing(board: Board) -> None:
@@ -208,7 +209,7 @@ def test_bind_without_its_module_changes_nothing(board: Board) -> None:
     finally:
         check(board.ssh, "rm /etc/modprobe.d/tp-test.conf")
 
-    assert board.state() == board.before
+    assert board.changes() == []
     assert "nothing to put back" in board.restore().stdout
 
 
@@ -240,4 +241,54 @@ def test_unbind_from_a_wedged_driver_is_a_verdict(board: Board) -> None:
     done = board.restore()
 
     assert "vfio" in caught.value.evidence
-    assert (done.returncode, board.state()) == (0, board.before), done.stdout + done.stderr
+    assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
+
+
+def test_restore_after_a_kill_with_a_guest(board: Board, tmp_path: Path) -> None:
+    """A qualification that is killed while its guest has the controller leaves no guest, no folder and no driver of its own."""
+    killed = qualify_until(
+        "PASS           The guest answers", signal.SIGKILL, board.bench, tmp_path / "runs", "--profile", "smoke"
+    )
+
+    done = board.restore()
+
+    assert killed.status == -signal.SIGKILL, killed.output
+    assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
+
+
+def test_next_run_finishes_what_a_dead_one_left(board: Board, tmp_path: Path) -> None:
+    """A later run puts back first, says so, and finds the controller with its own driver."""
+    kill_at(board, "bind", 5)
+
+    run = qualify(board.bench, tmp_path / "runs", "--profile", "smoke", "-k", "binding or return")
+
+    assert "putting back 0000:01:00.0" in run.output
+    assert run.record.environment.controller_driver == "xhci_hcd"
+    assert board.changes() == []
+
+
+FILL = """
+for folder in /run /tmp; do
+    used=$(df -k --output=used $folder | tail -n 1)
+    mount -o remount,size=$((used + 64))k $folder
+    cat /dev/zero >$folder/tp-fill 2>/dev/null
+done
+true
+"""
+
+
+def test_restore_on_a_host_without_room(board: Board) -> None:
+    """With /run and /tmp full to the last byte, one restore puts all back all the same."""
+    kill_at(board, "bind", 5)
+    check(board.ssh, FILL)
+    try:
+        full = board.ssh.run("echo x >/run/tp-more || echo x >/tmp/tp-more").status
+        done = board.restore()
+    finally:
+        check(
+            board.ssh,
+            "for folder in /run /tmp; do rm -f $folder/tp-fill $folder/tp-more; mount -o remount,size=50% $folder; done",
+        )
+
+    assert full != 0, "there was room left"
+    assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
