@@ -277,6 +277,15 @@ true
 """
 
 
+EMPTY = """
+for folder in /run /tmp; do
+    rm -f $folder/tp-fill $folder/tp-more
+    mount -o remount,size=50% $folder
+done
+rm -rf /run/mount # of mount itself
+"""
+
+
 def test_restore_on_a_host_without_room(board: Board) -> None:
     """With /run and /tmp full to the last byte, one restore puts all back all the same."""
     kill_at(board, "bind", 5)
@@ -285,10 +294,7 @@ def test_restore_on_a_host_without_room(board: Board) -> None:
         full = board.ssh.run("echo x >/run/tp-more || echo x >/tmp/tp-more").status
         done = board.restore()
     finally:
-        check(
-            board.ssh,
-            "for folder in /run /tmp; do rm -f $folder/tp-fill $folder/tp-more; mount -o remount,size=50% $folder; done",
-        )
+        check(board.ssh, EMPTY)
 
     assert full != 0, "there was room left"
     assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
