@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -298,3 +299,42 @@ def test_restore_on_a_host_without_room(board: Board) -> None:
 
     assert full != 0, "there was room left"
     assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
+
+
+def throughpass(board: Board, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb on the board to its end."""
+    argv: list[str | Path] = [THROUGHPASS, words[0], board.bench, *words[1:]]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
+
+
+def test_bind_shows_its_plan(board: Board) -> None:
+    """A dry run says what the host loses, why it is allowed, and each write there and back, and makes none of them."""
+    done = throughpass(board, "bind", "--dry-run")
+
+    assert done.returncode == 0, done.stderr
+    assert "giving 01:00.0 away takes: " in done.stdout
+    assert re.search(r"allowed, .*\n.*  STO001  ", done.stdout, re.DOTALL)
+    writes = re.findall(r"^ {7}echo .* >/sys/bus/pci/(\S+)$", done.stdout, re.MULTILINE)
+    device = "devices/0000:01:00.0"
+    there = [f"{device}/driver_override", f"{device}/driver/unbind", "drivers_probe"]
+    back = [f"{device}/driver/unbind", f"{device}/driver_override", "drivers_probe"]
+    assert writes == there + back
+    assert board.changes() == []
+
+
+def test_bind_holds_until_it_is_told(board: Board) -> None:
+    """A controller that is taken by hand stays with its holder, whom others are told; SIGTERM gives it back."""
+    with subprocess.Popen(
+        [THROUGHPASS, "bind", board.bench], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as hand:
+        assert hand.stderr is not None
+        said = next(line for line in hand.stderr if "is bound to vfio-pci and held" in line or "throughpass:" in line)
+        second = throughpass(board, "bind")
+        driver = check(board.ssh, "readlink /sys/bus/pci/devices/0000:01:00.0/driver").text
+        hand.send_signal(signal.SIGTERM)
+        assert hand.wait(60) == 0, said
+
+    assert driver.endswith("/vfio-pci")
+    assert second.returncode != 0
+    assert f"process {hand.pid}" in second.stderr
+    assert board.changes() == []

@@ -1,25 +1,64 @@
-"""Putting back what a dead run left on a host."""
+"""Taking a controller by hand, and putting back what a dead run left on a host."""
 # ruff: noqa: PLC0415 (imports of weight stand within the verbs: a listing must not wait for what only a boot needs)
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.app import app
+from harness.cli.app import BenchArgument, app
 from harness.cli.terminal import interruptible, say, tell
 from harness.core.deadline import Deadline
 from harness.core.errors import UsageError
 from reports.spelling import visible
 
 if TYPE_CHECKING:
+    from harness.actions.plan import Plan
+    from harness.bench.config import BenchConfig
+    from harness.facts.host import HostFacts
+    from harness.facts.pci import PciDevice
     from harness.transport.protocol import Transport
 
 REACH_LIMIT_S = 60.0
 LOCAL = "local"
+WaitOption = Annotated[int, typer.Option(min=0, help="seconds to wait for whoever has the controller")]
+
+
+@app.command("bind")
+def bind(
+    bench: BenchArgument,
+    wait: WaitOption = 0,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, and change nothing")] = False,
+) -> None:
+    """Take a bench's controller from its driver, as the suites do, and hold it until Ctrl-C or SIGTERM: then it goes back."""
+    from harness.actions.custody import Claim, custody
+    from harness.actions.modules import loaded_modules
+    from harness.bench.config import load_bench
+    from harness.facts.host import read_facts
+    from harness.facts.probe import take_sections
+
+    config = load_bench(bench)
+    with interruptible(), _host(config) as host:
+        if not dry_run:
+            _finish_dead_runs(host, wait)
+        facts = read_facts(take_sections(host))
+        controller = _cleared(config, facts, quiet=not dry_run)
+        if dry_run:
+            _show_plan(facts, controller, config.controller.driver)
+            return
+        claim = Claim(config.name, wait_s=wait)
+        driver, modules = config.controller.driver, loaded_modules(host)
+        with custody(host, [controller], driver, claim, modules=modules, progress=tell) as binding:
+            _show_steps(binding.bind())
+            tell(f"{controller.address} is bound to {driver} and held; Ctrl-C or SIGTERM gives it back")
+            with suppress(KeyboardInterrupt):
+                signal.pause()
+        tell(f"{controller.address} was given back to {controller.driver or 'no driver'}")
 
 
 @app.command("restore")
@@ -27,13 +66,14 @@ def restore(
     bench: Annotated[
         str, typer.Argument(metavar="[BENCH]", help="the bench file of the host; without one, this machine")
     ] = LOCAL,
-    wait: Annotated[int, typer.Option(min=0, help="seconds to wait for a run that still lives")] = 0,
+    wait: WaitOption = 0,
 ) -> None:
     """Put back what runs that died have left on a host: processes, drivers, modules, files. Nothing to do is no error."""
     from harness.actions.custody import Claim
     from harness.actions.restore import errors_of, restore_host
+    from harness.bench.config import load_bench
 
-    with interruptible(), _host(bench) as host:
+    with interruptible(), _host(None if bench == LOCAL else load_bench(bench)) as host:
         done = restore_host(host, who=Claim("restore").who, wait_s=wait, progress=tell)
         for each in done:
             say(visible(each.sentence))
@@ -44,19 +84,75 @@ def restore(
 
 
 @contextmanager
-def _host(bench: str) -> Iterator[Transport]:
-    """Hold the way to a host that outlives a run."""
-    from harness.bench.config import load_bench
+def _host(config: BenchConfig | None) -> Iterator[Transport]:
+    """Hold the way to a host that outlives a run; None is this machine."""
     from harness.bench.real import reached, require_root
     from harness.transport.local import LocalTransport
     from harness.transport.resident import resident
 
-    if bench == LOCAL:
+    if config is None:
         require_root(LocalTransport())
         yield LocalTransport()
         return
-    config = load_bench(bench)
     if config.kind == "virtual":
-        raise UsageError(f"the bench {config.name} is virtual: its board ends with its run, and there is nothing to put back")
+        raise UsageError(
+            f"the bench {config.name} is virtual: its board lives only as long as its run; hold one by `throughpass bench up`"
+        )
     with reached(config, Deadline.after(REACH_LIMIT_S, f"reaching {config.name}"), tell) as below, resident(below) as transport:
         yield transport
+
+
+def _finish_dead_runs(host: Transport, wait: int) -> None:
+    from harness.actions.custody import Claim
+    from harness.actions.restore import restore_host
+
+    for each in restore_host(host, who=Claim("bind").who, wait_s=wait, progress=tell):
+        tell(each.sentence)
+
+
+def _cleared(config: BenchConfig, facts: HostFacts, *, quiet: bool) -> PciDevice:
+    """Return the controller that the bench file names, if no rule stands against taking it; say why it is allowed."""
+    from harness.rules.clearance import GUARDS, clear
+    from harness.rules.registry import judge_all
+    from harness.rules.rule import find_target
+
+    wanted = config.controller
+    target = find_target(
+        facts,
+        id=wanted.id or None,
+        address=wanted.address or None,
+        subsystem=wanted.subsystem or None,
+        driver=wanted.driver,
+    )
+    findings = judge_all(facts, target)
+    controller = clear(target, findings)
+    if not quiet:
+        say(f"allowed, since no rule stands against taking {controller.address}:")
+        for finding in findings:
+            if finding.rule in GUARDS:
+                say(f"  {finding.rule}  {visible(finding.message)}")
+    return controller
+
+
+def _show_plan(facts: HostFacts, controller: PciDevice, driver: str) -> None:
+    """Say what would be written, and what the host would lose."""
+    from harness.actions.plan import plan_bind, plan_return
+    from harness.rules.blast import find_blast
+
+    say(visible(find_blast(facts, controller).sentence))
+    there = plan_bind([controller], driver)
+    if not there.steps:
+        say(f"nothing to do: {controller.address} has {driver} already")
+        return
+    _show_steps(there)
+    say("and back:")
+    _show_steps(plan_return([controller], {controller.address: driver}))
+
+
+def _show_steps(plan: Plan) -> None:
+    from harness.actions.plan import IN_USE
+
+    for number, step in enumerate(plan.steps, start=1):
+        say(f"  {number}. {step.sentence}")
+        if step.status != IN_USE:
+            say(f"       {step.command}")
