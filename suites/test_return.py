@@ -17,6 +17,7 @@ from harness.facts.pci import PciDevice
 from harness.facts.probe import take_sections
 from harness.machine.batch import Part, run_batch
 from harness.machine.disks import READING_LIMIT_S, hash_command, read_hash, work_on_disk
+from harness.rules.groups import PASSING_DRIVERS
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,10 @@ def test_driver_is_back(run: BenchRun, binding: Binding, after_return: dict[str,
     )
 
 
-@pytest.mark.usefixtures("returned")
-def test_stick_is_back(run: BenchRun, host: Host, plugged_stick: Stick) -> None:
+def test_stick_is_back(run: BenchRun, host: Host, returned: PciDevice, plugged_stick: Stick) -> None:
     """The stick enumerates on the host again, and its content is the same."""
+    if returned.driver in PASSING_DRIVERS:
+        pytest.skip(f"the controller was found on {returned.driver}: the host has no stick on it")
     limit = run.deadline.within(60, "the stick's return to the host")
     work = {"node": 'echo "$disk"', "data": hash_command('"$disk"', plugged_stick.window_mib)}
     parts = work_on_disk(host.transport, plugged_stick.serial, work, limit, work_s=READING_LIMIT_S, timeline=run.timeline)

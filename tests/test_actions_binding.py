@@ -88,6 +88,13 @@ def test_plan_return_of_an_override_that_was_found() -> None:
     assert commands(plan_return([found], {ADDRESS: "vfio-pci"})) == [override("vfio-pci")]
 
 
+def test_plan_return_to_a_driver_that_reserved_it_by_its_id() -> None:
+    """A device that was found on pci-stub without an override comes back to it by one, which goes again."""
+    plan = plan_return([PciDevice(ADDRESS, driver="pci-stub")], {ADDRESS: "vfio-pci"})
+
+    assert commands(plan) == [UNBIND, override("pci-stub"), PROBE, override("")]
+
+
 def test_plan_return_to_no_driver() -> None:
     """A device that was found without a driver is left without one."""
     plan = plan_return([PciDevice(ADDRESS)], {ADDRESS: "vfio-pci"})

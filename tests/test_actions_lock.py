@@ -103,7 +103,7 @@ def test_lock_is_one_for_each_controller(bus: Path) -> None:
         hold(OTHER)
         with pytest.raises(BenchError, match=r"is in use by alice@runner"):
             hold(OTHER, alone=True)
-    hold(OTHER, alone=True)
+    hold(OTHER, alone=True, wait_s=20)  # until the kernel has noticed that the other is dead
 
 
 def test_lock_is_free_again() -> None:

@@ -214,6 +214,40 @@ def test_bind_without_its_module_changes_nothing(board: Board) -> None:
     assert "nothing to put back" in board.restore().stdout
 
 
+STUB = """
+cd /sys/bus/pci/drivers
+[ -d pci-stub ] || modprobe pci-stub || exit
+echo '1033 0194' >pci-stub/new_id
+echo 0000:01:00.0 >xhci_hcd/unbind
+echo 0000:01:00.0 >pci-stub/bind
+"""
+"""The seed's sequence: every card of the model is for pci-stub from now on."""
+
+UNSTUB = """
+cd /sys/bus/pci/drivers
+echo '1033 0194' >pci-stub/remove_id
+echo 0000:01:00.0 >pci-stub/unbind
+echo 0000:01:00.0 >/sys/bus/pci/drivers_probe
+[ ! -e /sys/module/pci_stub/refcnt ] || rmmod pci_stub
+"""
+
+
+def test_device_found_on_the_stub_goes_back_to_it(board: Board) -> None:
+    """A controller that somebody has reserved by pci-stub is taken over, and returned to that, without an override."""
+    check(board.ssh, STUB)
+    try:
+        with taker(board, "run") as process:
+            status = process.wait(60)
+        device = "/sys/bus/pci/devices/0000:01:00.0"
+        after = check(board.ssh, f"readlink {device}/driver; cat {device}/driver_override").text.splitlines()
+    finally:
+        check(board.ssh, UNSTUB)
+
+    assert status == 0
+    assert [after[0].rpartition("/")[2], after[1]] == ["pci-stub", "(null)"]
+    assert board.changes() == []
+
+
 STUCK_GUEST = "qemu-system-x86_64 -nodefaults -no-user-config -display none -machine q35 -accel tcg -m 64M -S"
 
 

@@ -139,7 +139,7 @@ CASES: dict[str, Case] = {
     "RES001": Case(FAILURE, group("2", CARD["intel"], regions="0x000000006c000000 0x00000000707fffff direct")),
     "RES002": Case(CONDITION, {"proc/cmdline": "intel_iommu=on,relax_rmrr"}),
     "PCI001": Case(REFUSAL, pci_function("0000:02:00.0", "1033:0194", "0c0330", driver="xhci_hcd", group="5")),
-    "PCI002": Case(REFUSAL, {f"{FOLDER}/driver": "/sys/bus/pci/drivers/pci-stub"}),
+    "PCI002": Case(CONDITION, {f"{FOLDER}/driver": "/sys/bus/pci/drivers/pci-stub"}),
     "PCI003": Case(INFORMATION, {f"{FOLDER}/class": "0x0c03fe"}),
     "PCI004": Case(INFORMATION, {"proc/cmdline": "intel_iommu=on vfio-pci.ids=8086:1234,1033:0194"}),
     "PCI005": Case(INFORMATION, renesas()),

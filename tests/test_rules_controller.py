@@ -8,6 +8,7 @@ from harness.core.capture import Capture, Status
 from harness.core.finding import Finding, Severity
 from harness.facts.host import read_facts
 from harness.rules.blast import find_blast
+from harness.rules.groups import members_to_bind
 from harness.rules.registry import judge
 from harness.rules.rule import find_target
 from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, Layer, group, make_capture, pci_function, usb_stick, without
@@ -81,20 +82,20 @@ def test_pci001_without_an_answer_is_unknown() -> None:
     ("driver", "severity"),
     [
         ("xhci-pci-renesas", Severity.PASS),
-        ("vfio-pci", Severity.REFUSAL),
-        ("pci-stub", Severity.REFUSAL),
+        ("vfio-pci", Severity.CONDITION),
+        ("pci-stub", Severity.CONDITION),
         ("", Severity.REFUSAL),
     ],
 )
 def test_pci002_present_driver(driver: str, severity: Severity) -> None:
-    """Any driver of the host is recorded; a reserved controller may be somebody's, and none has no way back."""
+    """Any driver of the host is recorded; a reserved controller goes back to what reserved it, and none has no way back."""
     layer = {f"sys/bus/pci/devices/{CARD['intel']}/driver": f"/sys/bus/pci/drivers/{driver}" if driver else Status.ABSENT}
 
     finding = find("PCI002", layer)
 
     assert finding.severity is severity
     assert finding.evidence[0].text == (driver or "(none)")
-    assert bool(finding.remedy) is (severity is Severity.REFUSAL)
+    assert bool(finding.remedy) is (severity is not Severity.PASS)
 
 
 FOLDER = f"sys/bus/pci/devices/{CARD['intel']}"
@@ -138,6 +139,33 @@ def test_grp001_foreign_member_is_refused() -> None:
     assert finding.message == "group 2 also holds 0000:01:00.1 [10de:0fb9]"
     assert "driver snd_hda_intel" in finding.evidence[0].text
     assert "move the other device" in finding.remedy
+    assert finding.remedy.endswith('in the bench file: [controller] siblings = ["0000:01:00.1"]')
+
+
+def test_grp001_lets_siblings_go_that_are_named() -> None:
+    """A member that the bench file names goes with the controller; bridges stay, and whoever is no member is refused."""
+    layers = (AUDIO, group("2", CARD["intel"], "0000:01:00.1"))
+    facts = read_facts(make_capture(INTEL_BOARD, *layers), {})
+    target = find_target(facts, id="1033:0194", siblings=["01:00.1"])
+
+    finding = judge("GRP001", facts, target)
+
+    assert finding.severity is Severity.INFORMATION
+    assert "lets go with the controller" in finding.message
+    assert [device.address for device in members_to_bind(facts, target)] == [CARD["intel"], "0000:01:00.1"]
+    stranger = judge("GRP001", facts, find_target(facts, id="1033:0194", siblings=["01:00.1", "00:1f.2"]))
+    assert (stranger.severity, "0000:00:1f.2" in stranger.message) == (Severity.REFUSAL, True)
+
+
+def test_losses_of_siblings_count() -> None:
+    """What the host uses behind a function that goes with the controller is refused as if it hung on that."""
+    disk = usb_stick("0000:01:00.1") | {"proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw"}
+    facts = read_facts(make_capture(INTEL_BOARD, AUDIO, group("2", CARD["intel"], "0000:01:00.1"), disk), {})
+
+    alone, together = (find_target(facts, id="1033:0194", siblings=named) for named in ((), ("0000:01:00.1",)))
+
+    assert judge("STO001", facts, alone).severity is Severity.PASS
+    assert judge("STO001", facts, together).severity is Severity.REFUSAL
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from harness.transport.protocol import Transport, check
 
-VFIO = ("vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio_virqfd", "vfio")
-"""In the order in which they can be removed; vfio_virqfd is part of vfio since Linux 6.2."""
+VFIO = ("pci_stub", "vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio_virqfd", "vfio")
+"""What reserves a device, in the order in which it can be removed; vfio_virqfd is part of vfio since Linux 6.2."""
 
 BELOW_VFIO = ("iommufd", "irqbypass")
 """What VFIO brings along on some kernels; KVM may use irqbypass as well, and then it stays."""

@@ -93,14 +93,20 @@ def plan_bind(devices: Sequence[PciDevice], driver: str) -> Plan:
 
 
 def plan_return(found: Sequence[PciDevice], now: Mapping[str, str]) -> Plan:
-    """Plan the way back to what was found: ``now`` holds the driver that each address has at the moment."""
+    """Plan the way back to what was found: ``now`` holds the driver that each address has at the moment.
+
+    A device that was reserved by an id (``ids=``, ``new_id``) and has no override is brought back by one: several drivers fit it.
+    """
     aims = tuple(Aim(device.address, now[device.address], device.driver or "") for device in found)
     moving = [aim for aim in aims if aim.before != aim.after]
+    overrides = {device.address: device.driver_override or "" for device in found}
+    lent = {aim.address: aim.after for aim in moving if aim.after in PASSING_DRIVERS and not overrides[aim.address]}
     steps = (
         *(step for aim in moving for step in guard_steps(aim.before, aim.address)),
         *(step for aim in moving for step in unbind_steps(aim.before, aim.address)),
-        *(write("driver_override", device.driver_override or "", device.address) for device in found),
+        *(write("driver_override", lent.get(address, override), address) for address, override in overrides.items()),
         *(probe(aim.address) for aim in moving if aim.after),
+        *(write("driver_override", "", address) for address in lent),
     )
     return Plan(aims, steps)
 

@@ -89,7 +89,8 @@ class ControllerSection(Section, frozen=True):
     id: str = ""
     address: str = ""
     subsystem: str = ""
-    driver: Literal["vfio-pci"] = "vfio-pci"
+    siblings: tuple[str, ...] = ()  # addresses of functions of its IOMMU group that may leave the host with it
+    driver: Literal["vfio-pci", "pci-stub"] = "vfio-pci"  # the driver that reserves it; a guest needs vfio-pci in the end
 
 
 class StorageSection(Section, frozen=True):
@@ -241,6 +242,7 @@ def _check_consistency(config: BenchConfig, name: str) -> None:
     if config.storage.write:
         raise UsageError(f"{name}: the key 'storage.write' is true, but this throughpass only reads: leave it out")
     _check_names(config.controller, name)
+    _check_siblings(config.controller, name)
     if config.board is not None:
         _check_board(config.board, name)
         _check_ports(config.board, name)
@@ -254,6 +256,14 @@ def _check_names(controller: ControllerSection, name: str) -> None:
             _ = parse(value) if value else None
         except ValueError as error:
             raise UsageError(f"{name}: the key 'controller.{key}': {error}") from error
+
+
+def _check_siblings(controller: ControllerSection, name: str) -> None:
+    for number, address in enumerate(controller.siblings):
+        try:
+            _ = PciAddress.parse(address)
+        except ValueError as error:
+            raise UsageError(f"{name}: the key 'controller.siblings[{number}]': {error}") from error
 
 
 def _check_board(board: BoardSection, name: str) -> None:

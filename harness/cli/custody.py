@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,18 +47,18 @@ def bind(
         if not dry_run:
             _finish_dead_runs(host, wait)
         facts = read_facts(take_sections(host))
-        controller = _cleared(config, facts, quiet=not dry_run)
+        devices = _cleared(config, facts, quiet=not dry_run)
         if dry_run:
-            _show_plan(facts, controller, config.controller.driver)
+            _show_plan(facts, devices, config.controller.driver)
             return
         claim = Claim(config.name, wait_s=wait)
         driver, modules = config.controller.driver, loaded_modules(host)
-        with custody(host, [controller], driver, claim, modules=modules, progress=tell) as binding:
+        with custody(host, devices, driver, claim, modules=modules, progress=tell) as binding:
             _show_steps(binding.bind())
-            tell(f"{controller.address} is bound to {driver} and held; Ctrl-C or SIGTERM gives it back")
+            tell(f"{devices[0].address} is bound to {driver} and held; Ctrl-C or SIGTERM gives it back")
             with suppress(KeyboardInterrupt):
                 signal.pause()
-        tell(f"{controller.address} was given back to {controller.driver or 'no driver'}")
+        tell(f"{devices[0].address} was given back to {devices[0].driver or 'no driver'}")
 
 
 @app.command("restore")
@@ -110,9 +110,10 @@ def _finish_dead_runs(host: Transport, wait: int) -> None:
         tell(each.sentence)
 
 
-def _cleared(config: BenchConfig, facts: HostFacts, *, quiet: bool) -> PciDevice:
-    """Return the controller that the bench file names, if no rule stands against taking it; say why it is allowed."""
+def _cleared(config: BenchConfig, facts: HostFacts, *, quiet: bool) -> tuple[PciDevice, ...]:
+    """Return the controller that the bench file names and its siblings, if no rule stands against it; say why it is allowed."""
     from harness.rules.clearance import GUARDS, clear
+    from harness.rules.groups import members_to_bind
     from harness.rules.registry import judge_all
     from harness.rules.rule import find_target
 
@@ -123,6 +124,7 @@ def _cleared(config: BenchConfig, facts: HostFacts, *, quiet: bool) -> PciDevice
         address=wanted.address or None,
         subsystem=wanted.subsystem or None,
         driver=wanted.driver,
+        siblings=wanted.siblings,
     )
     findings = judge_all(facts, target)
     controller = clear(target, findings)
@@ -131,22 +133,22 @@ def _cleared(config: BenchConfig, facts: HostFacts, *, quiet: bool) -> PciDevice
         for finding in findings:
             if finding.rule in GUARDS:
                 say(f"  {finding.rule}  {visible(finding.message)}")
-    return controller
+    return members_to_bind(facts, target)
 
 
-def _show_plan(facts: HostFacts, controller: PciDevice, driver: str) -> None:
+def _show_plan(facts: HostFacts, devices: Sequence[PciDevice], driver: str) -> None:
     """Say what would be written, and what the host would lose."""
     from harness.actions.plan import plan_bind, plan_return
     from harness.rules.blast import find_blast
 
-    say(visible(find_blast(facts, controller).sentence))
-    there = plan_bind([controller], driver)
+    say(visible(find_blast(facts, devices[0]).sentence))
+    there = plan_bind(devices, driver)
     if not there.steps:
-        say(f"nothing to do: {controller.address} has {driver} already")
+        say(f"nothing to do: {devices[0].address} has {driver} already")
         return
     _show_steps(there)
     say("and back:")
-    _show_steps(plan_return([controller], {controller.address: driver}))
+    _show_steps(plan_return(devices, dict.fromkeys((device.address for device in devices), driver)))
 
 
 def _show_steps(plan: Plan) -> None:

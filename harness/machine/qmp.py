@@ -85,7 +85,8 @@ class Qmp:
             asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result(_TIDYING_S + 3)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
-        self._loop.close()
+        if not self._thread.is_alive():  # else a busy machine has not let it end yet: it does, and nobody waits for it
+            self._loop.close()
 
     async def _next_event(self, name: str, data: Mapping[str, str]) -> Mapping[str, Any]:
         while True:

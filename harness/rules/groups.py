@@ -15,6 +15,7 @@ from harness.rules.rule import Opinion, Target, controller_rule, host_rule, was_
 PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
 """Drivers that reserve a device and do nothing with it."""
 
+_PART = "move the card to another slot, best one directly on the processor, or move the other device"
 _OVERRIDE = re.compile(r"PCIe ACS overrides enabled", re.IGNORECASE)
 
 
@@ -22,11 +23,11 @@ _OVERRIDE = re.compile(r"PCIe ACS overrides enabled", re.IGNORECASE)
     "GRP001",
     title="The controller's IOMMU group holds nothing that the host uses",
     why="A group is passed as a whole: every device in it leaves the host. Bridges stay; one without driver is no loss.",
-    remedy="move the card to another slot, best one directly on the processor, or move the other device",
+    remedy=_PART,
     source="foxlet/vmra1n#4, 64kramsystem/vga-passthrough#34, harvester/harvester#7354, PVE-Tools/PVE-Tools-9#98",
     required=True,
 )
-def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
+def group_members(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
     """Look for members that are neither the controller nor a bridge, and that a driver of the host's uses."""
     name = find_group(facts, controller)
     if name is None:
@@ -37,14 +38,20 @@ def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion
     foreign = [device for device in foreign if device.address != controller.address]
     unseen = [address for address, device in members.items() if device is None or not device.class_known]
     # What sysfs lists and does not describe counts as foreign; a text may only have left its class out.
-    names = [*map(describe, filter(is_in_use, foreign)), *(unseen if facts.iommu.groups_source == "sysfs" else ())]
+    used = [device for device in foreign if is_in_use(device)]
+    names = [describe(device) for device in used if device.address not in target.siblings]
+    names += unseen if facts.iommu.groups_source == "sysfs" else []
+    if strangers := [address for address in target.siblings if address not in members or address == controller.address]:
+        message = f"no sibling of the controller, in its group {name}, is at {', '.join(strangers)}"
+        return Opinion(Severity.REFUSAL, message, evidence, "take it out of [controller] siblings in the bench file")
     if names:
         message = f"group {name} also holds {', '.join(names)}"
-        return Opinion(Severity.REFUSAL, message, evidence, _one_card(controller, foreign) if not unseen else "")
+        remedy = (_one_card(controller, foreign) if not unseen else "") or _PART
+        return Opinion(Severity.REFUSAL, message, evidence, "; ".join(filter(None, (remedy, _allowing(used, unseen)))))
     if unseen or was_cut_off(facts, "pci") or not _is_whole(facts, name, controller):
         return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {name}", evidence)
     if foreign:
-        return _judge_idle(name, foreign, evidence)
+        return _judge_others(name, used, foreign, evidence)
     return Opinion(Severity.PASS, f"group {name} holds the controller and nothing but bridges beside it", evidence)
 
 
@@ -92,8 +99,28 @@ def find_members(facts: HostFacts, device: PciDevice) -> dict[str, PciDevice | N
     return {address: facts.find_pci(address) for address in sorted({*linked, *facts.iommu.groups.get(name, ())})}
 
 
-def _judge_idle(name: str, others: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:
-    """Judge a group whose other members no driver of the host's uses."""
+def members_to_bind(facts: HostFacts, target: Target) -> tuple[PciDevice, ...]:
+    """Return the controller, and the members of its group that the bench file lets go with it; bridges stay."""
+    if target.controller is None:
+        return ()
+    members = find_members(facts, target.controller)
+    siblings = [members.get(address) for address in target.siblings]
+    return (target.controller, *(device for device in siblings if device is not None and not device.is_bridge))
+
+
+def _allowing(used: list[PciDevice], unseen: list[str]) -> str:
+    """Return the line of the bench file that would let all of them go."""
+    if unseen:
+        return ""
+    listed = ", ".join(f'"{device.address}"' for device in used)
+    return f"or let them go with it, in the bench file: [controller] siblings = [{listed}]"
+
+
+def _judge_others(name: str, used: list[PciDevice], others: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:
+    """Judge a group whose other members no driver of the host's uses, but for those that may go with the controller."""
+    if used:
+        message = f"group {name} also holds {', '.join(map(describe, used))}, which the bench file lets go with the controller"
+        return Opinion(Severity.INFORMATION, message, evidence)
     listed = ", ".join(map(describe, others))
     if any(device.driver for device in others):
         message = f"group {name} also holds {listed}, reserved for a guest: it must be the same guest"

@@ -23,9 +23,9 @@ _USE_SOURCES = "/proc/self/mountinfo, /proc/swaps, /sys/class/block/*/holders, /
     source="PVE-Tools/PVE-Tools-9#98, foxlet/macOS-Simple-KVM#373",
     required=True,
 )
-def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
-    """Look for uses of the disks behind the controller."""
-    found = facts.disks_on(controller.address)
+def disks(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
+    """Look for uses of the disks behind the controller, and behind what goes with it."""
+    found = tuple(disk for address in leaving(target, controller) for disk in facts.disks_on(address))
     evidence = tuple(_evidence(disk) for disk in found)
     used = [disk for disk in found if disk.used_for]
     if used:
@@ -49,9 +49,9 @@ def disks(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     source="foxlet/macOS-Simple-KVM#373",
     required=True,
 )
-def network(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
-    """Look for interfaces behind the controller that carry the session or the only way out."""
-    found = facts.network_on(controller.address)
+def network(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
+    """Look for interfaces behind the controller, and behind what goes with it, that carry the session or the only way out."""
+    found = tuple(interface for address in leaving(target, controller) for interface in facts.network_on(address))
     evidence = tuple(
         Evidence(f"/sys/class/net/{interface.interface}", f"{interface.path} {interface.state} {interface.address}")
         for interface in found
@@ -122,6 +122,11 @@ def consoles(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     if hidden or (not facts.kernel.consoles and not facts.kernel.cmdline):
         return Opinion(Severity.UNKNOWN, "the host does not show the kernel's consoles, or where they hang", evidence)
     return Opinion(Severity.PASS, "no console of the kernel is on the controller", evidence)
+
+
+def leaving(target: Target, controller: PciDevice) -> tuple[str, ...]:
+    """Return the addresses of all functions that leave the host: the controller's, and those of its siblings."""
+    return (controller.address, *(address for address in target.siblings if address != controller.address))
 
 
 def shows_usb(facts: HostFacts, controller: PciDevice) -> bool:

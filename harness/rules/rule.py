@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, NotRequired, TypedDict, Unpack
 
 from harness.core.finding import Evidence, Finding, Severity
+from harness.core.pci import PciAddress
 from harness.facts.host import HostFacts, find_controllers
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import WAYS
@@ -32,6 +33,7 @@ class Target:
     driver: str = "vfio-pci"
     guest_memory_mib: int = 0  # 0: not known
     qemu: str = ""  # the program that starts the guest; empty: QEMU's own name
+    siblings: tuple[str, ...] = ()  # addresses of functions of the group that may leave the host with the controller
 
     @property
     def wish(self) -> str:
@@ -118,13 +120,15 @@ def find_target(
     driver: str = "vfio-pci",
     guest_memory_mib: int = 0,
     qemu: str = "",
+    siblings: Sequence[str] = (),
 ) -> Target:
     """Return the target that a bench file asks for; its controller is None unless exactly one xHCI controller fits.
 
     Raises ValueError for an address that is none.
     """
     fitting = find_controllers(facts, id=id, address=address, subsystem=subsystem)
-    return Target(fitting[0] if len(fitting) == 1 else None, id, address, subsystem, driver, guest_memory_mib, qemu)
+    named = tuple(str(PciAddress.parse(sibling)) for sibling in siblings)
+    return Target(fitting[0] if len(fitting) == 1 else None, id, address, subsystem, driver, guest_memory_mib, qemu, named)
 
 
 class Words(TypedDict):
