@@ -145,6 +145,14 @@ CASES: dict[str, Case] = {
     "PCI005": Case(INFORMATION, renesas()),
     "RST001": Case(CONDITION, {f"{FOLDER}/reset_method": Status.ABSENT, f"{FOLDER}/reset": Status.ABSENT}),
     "RST002": Case(CONDITION, log("xhci_hcd 0000:01:00.0: not ready 1023ms after FLR; waiting")),
+    "XHC001": Case(CONDITION, log("xhci_hcd 0000:01:00.0: xHCI host controller not responding, assume dead")),
+    "AER001": Case(
+        CONDITION, log("xhci_hcd 0000:01:00.0: PCIe Bus Error: severity=Corrected, type=Physical Layer, (Receiver ID)")
+    ),
+    "USB001": Case(INFORMATION, log("usb usb2-port1: Cannot enable. Maybe the USB cable is bad?")),
+    "USB002": Case(INFORMATION, log("usb 2-1: usbfs: process 812 (qemu-system-x86) did not claim interface 0 before use")),
+    "LOG001": Case(INFORMATION, log("dmar_fault: 12 callbacks suppressed")),
+    "LOG002": Case(INFORMATION, log('irq 16: nobody cared (try booting with the "irqpoll" option)')),
     "STO001": Case(
         REFUSAL,
         usb_stick(CARD["intel"]) | {"proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw"},

@@ -32,6 +32,9 @@ _OF_INTEREST = (  # in small letters
     ),
     *("disabled by bios", "firmware bug", "flr", "aer:", "aer ", "suppressed", "hypervisor", "xen"),
     *("locked down", "lockdown", "secure boot"),
+    *("pcie bus error", "dpc:", "over-current c", "usb cable is bad", "unable to enumerate", "uas_eh", "usbfs: process"),
+    *("bug: unable", "null pointer", "oops: ", "general protection fault", "blocked for more", "nobody cared", "lockup"),
+    *("messages dropped", "messages lost"),
 )
 _JOINS_GROUP = re.compile(r"to (?:iommu )?group \d+")  # one a device: the groups are facts of their own
 _RELEASE = re.compile(r"^Linux version (\S+)")

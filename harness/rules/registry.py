@@ -13,6 +13,7 @@ from harness.rules import (
     groups,
     interrupts,
     iommu,
+    kernel_log,
     limits,
     losses,
     probing,
@@ -60,6 +61,10 @@ _IN_ORDER = (
     usb.renesas_firmware,
     controller.reset_method,
     usb.reset_trouble,
+    kernel_log.dead_controller,
+    kernel_log.bus_errors,
+    kernel_log.usb_trouble,
+    kernel_log.usb_claims,
     units.faults,
     groups.group_members,
     reserved.reserved_regions,
@@ -68,6 +73,8 @@ _IN_ORDER = (
     losses.keyboards,
     losses.consoles,
     probing.lockdown,
+    kernel_log.kernel_errors,
+    kernel_log.left_out,
 )
 
 GROUPS: Mapping[str, str] = MappingProxyType(
@@ -85,11 +92,15 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "RES": "memory that firmware reserves",
         "PCI": "the controller",
         "RST": "resets",
+        "XHC": "the controller's driver",
+        "AER": "the PCIe link",
+        "USB": "USB devices",
         "STO": "disks that the host would lose",
         "NET": "the network that the host would lose",
         "INP": "keyboards that the host would lose",
         "CON": "consoles that the host would lose",
         "LCK": "lockdown",
+        "LOG": "the kernel's log",
     }
 )
 """What each group of letters is about, in reading order."""

@@ -24,7 +24,7 @@ _FIRMWARE = re.compile(
 )
 _RESET_TROUBLE = re.compile(
     r"not ready \d+ms after|no available reset|(?:refused to|can't|unable to) change power state|reset failed"
-    r"|FLR.{0,200}timed? ?out|HC died|assume dead|Host halt failed",
+    r"|FLR.{0,200}timed? ?out",
     re.IGNORECASE,
 )
 
