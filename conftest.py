@@ -13,4 +13,5 @@ pytest_plugins = [
     "fixtures.guest",
     "fixtures.storage",
     "fixtures.throughput",
+    "fixtures.kernel",
 ]

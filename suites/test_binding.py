@@ -84,3 +84,8 @@ def test_buses_are_gone(run: BenchRun, bound_controller: PciDevice, after_bind: 
 
     kept = [bus.rpartition("/")[2] for bus in buses if f"/{bound_controller.address}/" in bus]
     require(not kept, f"the host still has the controller's buses {', '.join(kept)}", "see the host's dmesg for xhci_hcd")
+
+
+def test_kernel_stays_calm(calm: Callable[[], None]) -> None:
+    """Taking the controller draws no complaint from the host's kernel about it."""
+    calm()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
@@ -41,3 +42,8 @@ def test_guest_runs_on_kvm(run: BenchRun, guest: Machine, host_facts: HostFacts)
         run.condition("the guest runs emulated: the host has no usable KVM", "see the checks of /dev/kvm and of the processor")
     refused = host_facts.kvm.accessible and not answer["enabled"]
     require(not refused, "the host's /dev/kvm can be opened, but the guest does not run on it", "see QEMU's standard error")
+
+
+def test_kernel_stays_calm(calm: Callable[[], None]) -> None:
+    """While the guest boots, neither its kernel nor the host's tells of a fault of the controller's."""
+    calm()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fixtures.guest import FIND_GUESTS
@@ -104,3 +106,8 @@ def test_facts_are_as_before(run: BenchRun, host: Host, binding: Binding) -> Non
     changed = [key for key in kept if now is None or getattr(now, key) != getattr(binding.found, key)]
 
     require(not changed, f"the controller came back changed: {', '.join(changed)}", "power the host off and on")
+
+
+def test_kernel_stays_calm(calm: Callable[[], None]) -> None:
+    """Giving the controller back draws no complaint from the host's kernel about it."""
+    calm()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fixtures.outcomes import require
@@ -39,6 +41,11 @@ def test_comparison(run: BenchRun, found_stick: Stick | NoStick, request: pytest
         run.condition(
             f"speed was not judged: {judgement.sentence}", "run the profile quick or standard; more blocks narrow the interval"
         )
+
+
+def test_kernel_stays_calm(calm: Callable[[], None]) -> None:
+    """While the ways are measured, neither kernel tells of a fault of the controller's."""
+    calm()
 
 
 def primary_judgement(run: BenchRun) -> Judgement:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fixtures.outcomes import require
@@ -137,3 +139,8 @@ def test_content_is_right(run: BenchRun, plugged_stick: Stick, guest_disk: Guest
         f"data differ: the guest reads {digest[:16]}..., the stick holds {plugged_stick.sha256[:16]}...",
         "do not trust this board with data: look for DMAR or AMD-Vi faults in the host's log, try another port and stick",
     )
+
+
+def test_kernel_stays_calm(calm: Callable[[], None]) -> None:
+    """While data flow in the guest, neither its kernel nor the host's tells of a fault of the controller's."""
+    calm()

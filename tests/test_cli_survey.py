@@ -285,6 +285,40 @@ def test_explain_of_no_rule_is_a_sentence_and_two() -> None:
     assert "IOM001" in done.stderr or "IOM004" in done.stderr
 
 
+def test_explain_of_a_log_tells_each_meaning_once(tmp_path: Path) -> None:
+    """A pasted log gives each meaning with its first line, how often it is there, the rule and what to do."""
+    log = tmp_path / "pasted.txt"
+    log.write_text("hello\n" + "vfio 0000:05:00.0: group 12 is not viable\n" * 3 + "usb usb4-port1: over-current condition\n")
+
+    told = throughpass("explain", "--text", str(log))
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.count("is not viable") == 1
+    assert "line 2, and 2 more like it" in told.stdout
+    assert [rule for rule in ("GRP001", "USB001", "what to do") if rule not in told.stdout] == []
+
+
+def test_explain_of_a_log_as_windows_saves_it(tmp_path: Path) -> None:
+    """UTF-16 with its mark is text, too."""
+    log = tmp_path / "pasted.txt"
+    log.write_bytes("vfio 0000:05:00.0: group 12 is not viable".encode("utf-16"))
+
+    assert "GRP001" in throughpass("explain", "--text", str(log)).stdout
+
+
+def test_explain_of_no_log_is_one_sentence(tmp_path: Path) -> None:
+    """A file that is missing, a folder, no text, empty or without a known line: one sentence each, and status 2."""
+    (tmp_path / "packed.gz").write_bytes(b"\x1f\x8b\x08\x00\x00")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "other").write_text("hello\nworld\n")
+    named = [tmp_path / "missing", tmp_path, tmp_path / "packed.gz", tmp_path / "empty", tmp_path / "other"]
+
+    done = [throughpass("explain", "--text", str(path)) for path in named]
+
+    assert [(each.returncode, each.stdout, each.stderr.count("\n")) for each in done] == [(2, "", 1)] * len(named)
+    assert throughpass("explain").returncode == 2
+
+
 def test_readiness_words_are_those_of_the_screen() -> None:
     """Every verdict that a controller may have stands on the screen in capitals."""
     shown = "".join(throughpass("survey", "--from", str(CAPTURES / name)).stdout for name in SHIPPED)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from harness.rules.rule import Rule
 
 WIDTH = 100
+_SNIFFED = 1 << 16
 
 
 @app.command("rules")
@@ -32,20 +35,37 @@ def list_rules() -> None:
 
 @app.command("explain")
 def explain(
-    subject: Annotated[str, typer.Argument(metavar="RULE|MESSAGE", help="a rule's id, or what QEMU printed; - reads it")],
+    subject: Annotated[str, typer.Argument(metavar="RULE|MESSAGE", help="a rule's id, or what QEMU printed; - reads it")] = "",
+    *,
+    text: Annotated[str, typer.Option("--text", metavar="FILE|-", help="a log of any length; - reads standard input")] = "",
 ) -> None:
-    """Say what a rule asks for, why, and what to do where it does not hold; or what a message of QEMU or the kernel means."""
+    """Say what a rule asks for, why, and what to do where it does not hold; or what messages of QEMU or the kernel mean."""
     from harness.rules.registry import RULES
 
+    if bool(subject) == bool(text):
+        raise UsageError("say what to explain: a rule's id, a message, or --text FILE; - is standard input")
     rule = RULES.get(subject.strip().upper())
     if rule is not None:
         _tell_rule(rule)
-    elif subject == "-" or len(subject.split()) > 1:
-        _tell_messages(sys.stdin.read() if subject == "-" else subject)
+    elif text or subject == "-" or len(subject.split()) > 1:
+        _tell_messages(_read_text(text or subject) if text or subject == "-" else subject)
     else:
         near = ", ".join(difflib.get_close_matches(subject.upper(), RULES, n=3, cutoff=0.5))
         hint = f"did you mean {near}?" if near else "throughpass rules lists them"
         raise UsageError(f"no rule is called {subject!r}: {hint}")
+
+
+def _read_text(name: str) -> str:
+    """Return a text file's text, or standard input's; UTF-16 as Windows saves it, and bytes that are no UTF-8, are borne."""
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    if b"\0" in data[:_SNIFFED].rstrip(b"\0"):
+        raise UsageError(f"{'standard input' if name == '-' else name} is no text: unpack it first if it is compressed")
+    return data.decode("utf-8-sig", "replace")
 
 
 def _tell_messages(text: str) -> None:
@@ -54,18 +74,34 @@ def _tell_messages(text: str) -> None:
 
     found = explain_messages(text)
     if not found:
-        raise UsageError("no rule knows that message: `throughpass survey` looks at the host itself")
+        raise UsageError(f"no rule knows {_name_unknown(text)}: `throughpass survey` looks at the host itself")
+    many = len(text.splitlines()) > 1
+    told: set[tuple[str, str]] = set()
     for explanation in found:
         say(visible(explanation.line))
+        if many:
+            again = f", and {explanation.times - 1} more like it" if explanation.times > 1 else ""
+            say(f"where: line {explanation.number}{again}")
         say(f"means: {explanation.meaning}\n")
-        _tell_rule(RULES[explanation.rule])
+        words = (explanation.rule, explanation.remedy)
+        if words in told:
+            say(f"{explanation.rule}: as above\n")
+        else:
+            _tell_rule(RULES[explanation.rule], explanation.remedy)
+            say("")
+        told.add(words)
 
 
-def _tell_rule(found: Rule) -> None:
+def _name_unknown(text: str) -> str:
+    lines = sum(not line.isspace() and line != "" for line in text.splitlines())
+    return {0: "an empty text", 1: "that message"}.get(lines, f"any of these {lines} lines")
+
+
+def _tell_rule(found: Rule, remedy: str = "") -> None:
     say(f"{found.id}: {found.title}\n")
     _tell("why", found.why)
-    for number, remedy in enumerate(found.remedies):
-        _tell("" if number else "what to do", remedy)
+    for number, each in enumerate((remedy,) if remedy else found.remedies):
+        _tell("" if number else "what to do", each)
     for number, source in enumerate(found.sources):
         _tell("" if number else "sources", source)
 

@@ -18,14 +18,16 @@ _LONGEST = 400  # of a line that is shown: libvirt puts whole command lines befo
 class Explanation(NamedTuple):
     """What was printed, what it means, and the rule that says why and what to do.
 
-    ``line`` is the first line of that meaning, ``number`` its place in the text (from 1), ``count`` how many there are.
+    ``line`` is the first line of that meaning, ``number`` its place in the text (from 1), ``times`` how many there are;
+    ``remedy`` is empty where the rule's own is the answer.
     """
 
     line: str
     meaning: str
     rule: str
     number: int = 1
-    count: int = 1
+    times: int = 1
+    remedy: str = ""
 
 
 def find_message(line: str) -> Message | None:
@@ -47,9 +49,11 @@ def explain_messages(text: str) -> tuple[Explanation, ...]:
     for place, message in find_known(lines):
         first = found.get(message.meaning)
         if first is None:
-            found[message.meaning] = Explanation(_excerpt(lines[place], message), message.meaning, message.rule, number[place])
+            found[message.meaning] = Explanation(
+                _excerpt(lines[place], message), message.meaning, message.rule, number[place], remedy=message.remedy
+            )
         else:
-            found[message.meaning] = first._replace(count=first.count + 1)
+            found[message.meaning] = first._replace(times=first.times + 1)
     informing = {message.meaning for message in MESSAGES if message.severity is Severity.INFORMATION}
     return tuple(sorted(found.values(), key=lambda each: each.meaning in informing))
 

@@ -6,7 +6,7 @@ The wording is that of Linux 2.6.35 to 6.17, where it changed in each of its for
 from __future__ import annotations
 
 from harness.core.finding import Severity
-from harness.rules.message import Message, message
+from harness.rules.message import RELEASE, Message, message
 
 INFORMATION, CONDITION, FAILURE = Severity.INFORMATION, Severity.CONDITION, Severity.FAILURE
 
@@ -53,6 +53,7 @@ KERNEL: tuple[Message, ...] = (
         "vfio-pci did not take the device: something else of the host has it",
         "PCI002",
         FAILURE,
+        remedy="read the lines around it in dmesg: a frame buffer, another driver or another function has the device's memory",
     ),
     message(
         "relaying device request|until released by user|until device is released",
@@ -60,6 +61,7 @@ KERNEL: tuple[Message, ...] = (
         "vfio-pci waits until the program that has the device lets it go",
         "PCI002",
         CONDITION,
+        remedy=RELEASE,
     ),
     # resets and power
     message(

@@ -5,7 +5,7 @@ The wording is that of QEMU 1.0 to 10, libvirt 1.0 to 11, libxl 4.5 to 4.19 and 
 
 from __future__ import annotations
 
-from harness.rules.message import Message, message
+from harness.rules.message import RELEASE, TAKE, Message, message
 
 HELD = "PCI002"
 """The rule about who has the device."""
@@ -44,6 +44,7 @@ PROGRAMS: tuple[Message, ...] = (
         r"failed to set iommu for container.{0,20}Operation not permitted",
         "VFIO refuses the group: interrupts are not remapped, or firmware keeps memory for it (RES001); dmesg says which",
         "IRQ001",
+        remedy="read dmesg: for `No interrupt remapping` see IRQ001, for `platform RMRR requirement` see RES001",
     ),
     message(
         "group container|group to container|iommu for container|to iommufd=|error attach",
@@ -80,12 +81,14 @@ PROGRAMS: tuple[Message, ...] = (
         r"|to iommufd=\d+: Device or resource busy",
         "another program has the device: a guest that runs already, or one that did not end",
         HELD,
+        remedy=RELEASE,
     ),
     message(
         "to iommufd=",
         r"error bind device fd=-?\d+ to iommufd=-?\d+",
         "the device could not be tied to iommufd: it is not alone with vfio-pci, or another program has it",
         HELD,
+        remedy=RELEASE,
     ),
     message(
         "/dev/vfio/vfio|/dev/iommu",
@@ -98,7 +101,7 @@ PROGRAMS: tuple[Message, ...] = (
         "iommu_group|iommu group|iommu not present|no iommu|without iommu|passthrough of host"
         "|host pci passthrough|iommu is not"
         "|pci passthrough",
-        r"no iommu_group found|(?:failed|unable|cannot|could not|couldn't) to? ?(?:find|get|obtain|determine"
+        r"no iommu_group (?:found|for device)|(?:failed|unable|cannot|could not|couldn't) to? ?(?:find|get|obtain|determine"
         r"|resolve|read|locate).{0,60}iommu.?group"
         r"|cannot be assigned - no IOMMU|IOMMU not present|No IOMMU (?:found|detected|available)|without IOMMU"
         r"|iommu_group.{0,60}No such file"
@@ -127,6 +130,7 @@ PROGRAMS: tuple[Message, ...] = (
         r"|\bis not assignable|Device .pci-assign. could not be initialized|not (?:owned by|bound to) (?:xen-)?pciback",
         "the device is not with the driver that passes it",
         "PCI002",
+        remedy=TAKE,
     ),
     message(
         "vfio",
@@ -142,8 +146,9 @@ PROGRAMS: tuple[Message, ...] = (
         r"write error: (?:No such device|Device or resource busy|Invalid argument)",
         "sysfs refused the write: the device is not with that driver, has another one, or the driver was not told to take it",
         "PCI002",
+        remedy=TAKE,
     ),
-    message("write error", r"write error: File exists", "that id was given to the driver before", "PCI004"),
+    message("write error", r"write error: File exists", "that id was given to the driver before", "PCI004", remedy=TAKE),
     message(
         "cannot reset device|reset pci device|reset mechanism|bus reset|reset from sysfs|pci device reset",
         r"Cannot reset device|no available reset mechanism|no FLR, PM reset or bus reset|(?:Unable|failed"
@@ -199,12 +204,14 @@ PROGRAMS: tuple[Message, ...] = (
         r"|Multiple USB devices for",
         "the USB device that QEMU was to take is not there, or there are several like it",
         "USB002",
+        remedy="look for it with lsusb -t; name it by hostbus= and hostport=: its address changes with each plug",
     ),
     message(
         "speed mismatch",
         r"speed mismatch trying to attach usb device",
         "the guest's emulated USB controller is too old for the USB device's speed",
         "USB002",
+        remedy="give the guest an xHCI: -device qemu-xhci, and the device on its bus",
     ),
 )
 """The first that fits a line explains it."""
