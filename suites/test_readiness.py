@@ -162,6 +162,16 @@ def test_reset_trouble(require_rule: Require) -> None:
     require_rule("RST002")
 
 
+def test_controller_answers(require_rule: Require) -> None:
+    """The controller has answered its driver so far."""
+    require_rule("XHC001")
+
+
+def test_link_errors(require_rule: Require) -> None:
+    """The controller's PCIe link has reported no error so far."""
+    require_rule("AER001")
+
+
 def test_controller_faults(require_rule: Require) -> None:
     """The IOMMU stopped no access of the controller's."""
     require_rule("IOM005")

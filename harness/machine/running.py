@@ -18,8 +18,6 @@ from harness.machine.console import Console
 from harness.machine.qmp import Qmp
 from harness.machine.spec import READY, RENEW, Endpoints, MachineSpec, qemu_argv
 from harness.machine.state import load_state
-from harness.rules.messages import explain_messages
-from harness.rules.registry import RULES
 from harness.transport.handshake import Trust
 from harness.transport.keys import KeyPair, make_key
 from harness.transport.protocol import Process, Transport, check
@@ -158,10 +156,8 @@ def _started(
 def _start_error(spec: MachineSpec, process: Process, error: BenchError) -> ThroughpassError:
     """Return whose fault it is that QEMU did not start: a guest that is not given its controller is the board's."""
     if spec.role == "guest" and _ended(process) is not None and "vfio" in process.stderr_text().lower():
-        known = explain_messages(process.stderr_text())
-        why = f" ({known[0].meaning}: {known[0].rule})" if known else ""
-        message = f"QEMU of {spec.name} ended at once: the controller could not be given to it{why}"
-        return BoardError(message, evidence=process.stderr_text(), remedy=RULES[known[0].rule].remedy if known else "")
+        message = f"QEMU of {spec.name} ended at once: the controller could not be given to it"
+        return BoardError(message, evidence=process.stderr_text())
     return BenchError(f"{spec.name} did not start: {error}", evidence=error.evidence or _stderr(process))
 
 

@@ -19,7 +19,7 @@ class Explanation(NamedTuple):
     """What was printed, what it means, and the rule that says why and what to do.
 
     ``line`` is the first line of that meaning, ``number`` its place in the text (from 1), ``times`` how many there are;
-    ``remedy`` is empty where the rule's own is the answer.
+    ``remedy`` is empty where the rule's own is the answer; one that only ``informs`` is no reason for a failure.
     """
 
     line: str
@@ -28,6 +28,7 @@ class Explanation(NamedTuple):
     number: int = 1
     times: int = 1
     remedy: str = ""
+    informs: bool = False
 
 
 def find_message(line: str) -> Message | None:
@@ -50,12 +51,16 @@ def explain_messages(text: str) -> tuple[Explanation, ...]:
         first = found.get(message.meaning)
         if first is None:
             found[message.meaning] = Explanation(
-                _excerpt(lines[place], message), message.meaning, message.rule, number[place], remedy=message.remedy
+                _excerpt(lines[place], message),
+                message.meaning,
+                message.rule,
+                number[place],
+                remedy=message.remedy,
+                informs=message.severity is Severity.INFORMATION,
             )
         else:
             found[message.meaning] = first._replace(times=first.times + 1)
-    informing = {message.meaning for message in MESSAGES if message.severity is Severity.INFORMATION}
-    return tuple(sorted(found.values(), key=lambda each: each.meaning in informing))
+    return tuple(sorted(found.values(), key=lambda each: each.informs))
 
 
 def _split(text: str) -> tuple[list[int], list[str]]:
