@@ -17,7 +17,7 @@ LOOK = """
 read -r boot </proc/sys/kernel/random/boot_id && echo "boot $boot"
 if dd if=/dev/kmsg iflag=nonblock bs=8192 count=0 2>/dev/null; then
     echo kmsg
-    dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null
+    dd if=/dev/kmsg iflag=nonblock ibs=8192 obs=65536 2>/dev/null
     echo end
 elif text=$(dmesg 2>/dev/null) || text=$(sudo -n dmesg 2>/dev/null); then
     printf 'dmesg\\n%s\\nend\\n' "$text"
@@ -27,7 +27,8 @@ fi
 """
 """Prints the boot's id and the kernel's log, in one go and without waiting for what the kernel may say next.
 
-A record is a read of its own, for which 8192 bytes are enough; dd ends where there is no more (EAGAIN).
+A record is a read of its own, for which 8192 bytes are enough; dd ends where there is no more (EAGAIN). It writes
+in large pieces: many small ones cost an emulated sshd time.
 """
 
 _RECORD = re.compile(r"(\d+),(\d+),\d+,[^;]*;(.*)")
