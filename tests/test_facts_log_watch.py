@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from typing import Any
 
 import pytest
 
-from harness.facts.log_watch import LOOK, LogLook, News, new_lines, parse_look
+from harness.facts.log_watch import LOOK, LOOK_AT_TEXT, LogLook, News, new_lines, parse_look
+from harness.machine.kernel_log import take_look
+from harness.transport.protocol import Result
 
 BOOT = "8c1e"
 
@@ -143,3 +146,30 @@ def test_look_ends_by_itself() -> None:
     assert look.boot
     assert look.form in {"kmsg", "dmesg", "denied"}
     assert (look.form == "denied") == (not look.lines)
+
+
+class Answers:
+    """A host that answers with a text of its own to each look."""
+
+    name = "host"
+
+    def __init__(self, kmsg_text: str, text: str) -> None:
+        self.texts = {LOOK: kmsg_text, LOOK_AT_TEXT: text}
+
+    def run(self, command: str, **_: object) -> Result:
+        """Return the answer."""
+        return Result(self.name, command, 0, self.texts[command].encode(), b"")
+
+
+def test_look_without_gnu_dd() -> None:
+    """Where dd reads nothing from /dev/kmsg, the log is read as text."""
+    host: Any = Answers("boot 8c1e\nkmsg\nend\n", "boot 8c1e\ndmesg\n[    1.000000] one\nend\n")
+
+    assert take_look(host) == dmesg("[    1.000000] one")
+
+
+def test_look_at_text_ends_by_itself() -> None:
+    """The second script ends as well, and what it prints is understood."""
+    done = subprocess.run(["/bin/sh", "-c", LOOK_AT_TEXT], capture_output=True, timeout=30, check=True)
+
+    assert parse_look(done.stdout.decode("utf-8", "replace")).form in {"dmesg", "denied"}
