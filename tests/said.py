@@ -104,6 +104,11 @@ SAID: tuple[tuple[str, str], ...] = (
     ("error: unsupported configuration: Non-endpoint PCI devices cannot be assigned to guests", "PCI001"),
     ("error: internal error: Did not find USB device 0951:1666", "USB002"),
     ("error: cannot limit locked memory of process 812 to 2147483648: Operation not permitted", "MEM001"),
+    ("error: internal error: Not detaching active device 0000:05:00.0", "PCI002"),
+    ("error: Failed to unbind PCI device '0000:05:00.0' from xhci_hcd: Device or resource busy", "PCI002"),
+    ("error: Failed to detach device 0000:05:00.0", "PCI002"),
+    ("qemu-system-x86_64: -device vfio-pci,host=05:00.0: vfio: failed to get group 12", "PCI002"),
+    ("qemu-kvm: -device pci-assign,host=05:00.0: Kernel does not support KVM device assignment", "QEM001"),
     # Xen, Proxmox, the shell
     ("libxl: error: libxl_pci.c:1484:libxl__device_pci_add: PCI device 0000:05:00.0 cannot be assigned - no IOMMU?", "IOM001"),
     ("libxl: error: libxl_pci.c:1489:libxl__device_pci_add: PCI device 0:5:0.0 is not assignable", "PCI002"),
@@ -158,7 +163,9 @@ SAID: tuple[tuple[str, str], ...] = (
     ),
     ("xhci_hcd 0000:05:00.0: AER: PCIe Bus Error: severity=Correctable, type=Physical Layer, (Receiver ID)", "AER001"),
     ("pcieport 0000:00:1c.7: DPC: containment event, status:0x1f01 source:0x0000", "AER001"),
+    ("{1}[Hardware Error]:   section_type: PCIe error", "AER001"),
     # xHCI
+    ("xhci_hcd 0000:05:00.0: xHC not responding in xhci_irq, assume controller is dead", "XHC001"),
     ("xhci_hcd 0000:05:00.0: xHCI host controller not responding, assume dead", "XHC001"),
     ("xhci_hcd 0000:05:00.0: HC died; cleaning up", "XHC001"),
     ("xhci_hcd 0000:05:00.0: WARNING: Host System Error", "XHC001"),
@@ -200,7 +207,10 @@ SAID: tuple[tuple[str, str], ...] = (
     ("DMAR-IR: x2apic is disabled because BIOS sets x2apic opt out bit.", "IRQ004"),
     ("kvm: disabled by bios", "CPU002"),
     ("Lockdown: setpci: direct PCI access is restricted; see man kernel_lockdown.7", "LCK001"),
+    ("DMAR:[fault reason 06] PTE Read access is not set", "IOM005"),
     # USB devices, and the kernel itself
+    ("blk_update_request: I/O error, dev sdb, sector 2048", "USB001"),
+    ("sd 6:0:0:0: [sdb] tag#0 FAILED Result: hostbyte=DID_ERROR driverbyte=DRIVER_OK", "USB001"),
     ("usb usb4-port1: over-current condition", "USB001"),
     ("hub 4-0:1.0: over-current change on port 1", "USB001"),
     ("usb usb4-port1: Cannot enable. Maybe the USB cable is bad?", "USB001"),

@@ -96,10 +96,17 @@ KERNEL: tuple[Message, ...] = (
         "AER001",
         CONDITION,
     ),
+    message(
+        "[hardware error]",
+        r"\[Hardware Error\]:.*PCIe error",
+        "the firmware reported an error of a PCIe link (APEI)",
+        "AER001",
+        CONDITION,
+    ),
     # xHCI
     message(
-        "assume dead|hc died|host system error|host controller error|hse|controller died",
-        r"not responding, assume dead|\bHC died\b|WARNING: Host (?:System|Controller) Error"
+        "assume dead|controller is dead|hc died|host system error|host controller error|hse|controller died",
+        r"not responding, assume dead|assume controller is dead|\bHC died\b|WARNING: Host (?:System|Controller) Error"
         r"|xhci.{0,60}Host (?:System|Controller) Error",
         "the xHCI controller died",
         "XHC001",
@@ -137,8 +144,9 @@ KERNEL: tuple[Message, ...] = (
     ),
     # the IOMMU
     message(
-        "request device|event logged|handling fault|io_page_fault|unhandled context fault|arm-smmu|in root table",
-        r"Request device \[|DRHD: handling fault status|Event logged \[|AMD-Vi: IO_PAGE_FAULT|Unhandled context fault"
+        "request device|fault reason|event logged|handling fault|io_page_fault|unhandled context fault|arm-smmu|in root table",
+        r"Request device \[|DMAR: ?\[fault reason|DRHD: handling fault status|Event logged \["
+        r"|AMD-Vi: IO_PAGE_FAULT|Unhandled context fault"
         r"|arm-smmu\S* .{0,40}(?:event:? ?(?:0x10|F_TRANSLATION|F_ADDR_SIZE|F_ACCESS|F_PERMISSION))",
         "the IOMMU stopped an access or an interrupt of a device",
         "IOM005",
@@ -178,8 +186,8 @@ KERNEL: tuple[Message, ...] = (
         INFORMATION,
     ),
     message(
-        "disabled by bios|not supported by txt|locked by bios",
-        r"(?:kvm|vmx|svm).{0,40}(?:disabled by bios|not supported by TXT)",
+        "disabled by bios|disabled in bios|not supported by txt|locked by bios",
+        r"(?:kvm|vmx|svm).{0,40}(?:disabled by bios|disabled in bios|not supported by TXT)",
         "the firmware switches virtualization off",
         "CPU002",
         INFORMATION,
@@ -216,6 +224,13 @@ KERNEL: tuple[Message, ...] = (
         "uas_eh|uas_zap|tag#",
         r"\buas_(?:eh_\w+|zap_\w+)|\buas.{0,30}(?:abort|reset) (?:fail|timed)",
         "the stick's driver uas gave commands up",
+        "USB001",
+        CONDITION,
+    ),
+    message(
+        "error, dev sd|did_error|did_transport",
+        r"error, dev sd[a-z]|\[sd[a-z]+\].*hostbyte=DID_(?:ERROR|TRANSPORT)",
+        "a disk did not do what it was asked to",
         "USB001",
         CONDITION,
     ),

@@ -74,10 +74,11 @@ PROGRAMS: tuple[Message, ...] = (
         "VFI003",
     ),
     message(
-        "/dev/vfio|/dev/iommu|already attached|already in use|still in use|in use by|is in use|already opened"
+        "/dev/vfio|/dev/iommu|active device|already attached|already in use|still in use|in use by|is in use|already opened"
         "|could not be acquired",
         r"/dev/vfio/\S*.*(?:Device or resource busy|EBUSY)|device \S* ?is already attached"
-        r"|PCI device \S+ (?:is (?:still )?|already )in use\b|(?:device|group) \S+ is already (?:in use|opened)"
+        r"|PCI device \S+ (?:is (?:still )?|already )in use\b|Not (?:detaching|reattaching"
+        r"|resetting) active device|(?:device|group) \S+ is already (?:in use|opened)"
         r"|to iommufd=\d+: Device or resource busy",
         "another program has the device: a guest that runs already, or one that did not end",
         HELD,
@@ -148,6 +149,13 @@ PROGRAMS: tuple[Message, ...] = (
         "PCI002",
         remedy=TAKE,
     ),
+    message(
+        "failed to unbind pci|failed to detach device",
+        r"Failed to unbind PCI device|Failed to detach device [0-9a-f:.]{7,}",
+        "the device's driver did not let it go",
+        "PCI002",
+        remedy="see dmesg for the driver, and who uses what is on the device: lsblk, fuser; unmount, then try again",
+    ),
     message("write error", r"write error: File exists", "that id was given to the driver before", "PCI004", remedy=TAKE),
     message(
         "cannot reset device|reset pci device|reset mechanism|bus reset|reset from sysfs|pci device reset",
@@ -185,8 +193,9 @@ PROGRAMS: tuple[Message, ...] = (
         "KVM001",
     ),
     message(
-        "not a valid device model|failed to open module",
-        r".(?:vfio-pci|pci-assign|usb-host|qemu-xhci). is not a valid device model name",
+        "not a valid device model|kvm device assignment",
+        r".(?:vfio-pci|pci-assign|usb-host|qemu-xhci). is not a valid device model name"
+        r"|does not support KVM device assignment",
         "this QEMU was built without that device, or no longer has it (pci-assign left with QEMU 3.0)",
         "QEM001",
     ),
@@ -212,6 +221,13 @@ PROGRAMS: tuple[Message, ...] = (
         "the guest's emulated USB controller is too old for the USB device's speed",
         "USB002",
         remedy="give the guest an xHCI: -device qemu-xhci, and the device on its bus",
+    ),
+    message(
+        "container for group|failed to get group|failed to get device",
+        r"vfio.{0,60}(?:failed to setup container for group \d+|failed to get (?:group \d+|device \S+))\s*$",
+        "VFIO could not use the device's group: a line before this one says why",
+        "PCI002",
+        remedy=TAKE,
     ),
 )
 """The first that fits a line explains it."""
