@@ -70,6 +70,24 @@ class TestFaultyBoards:
         assert "8086:100e" in group.reason
         assert done.check("binding/controller-is-taken").outcome is not Outcome.PASS
 
+    def test_shared_group_with_its_siblings(self, tmp_path: Path) -> None:
+        """Where the bench file names the other function, the whole group goes to VFIO and comes back, each to its own driver."""
+        text = (BOARDS / "shared-group.toml").read_text(encoding="utf-8")
+        board = tmp_path / "siblings.toml"
+        named = text.replace("[controller]\n", '[controller]\nsiblings = ["0000:02:02.0"]\n').replace(
+            '"shared-group"', '"siblings"'
+        )
+        board.write_text(named, encoding="utf-8")
+
+        done = qualify(board, tmp_path / "runs")
+        back = done.check("return/facts-are-as-before")
+
+        assert done.record.verdict.board is BoardVerdict.CONDITIONAL, done.output  # it has no stick
+        assert done.check("guest/guest-boots").outcome is Outcome.PASS
+        assert back.outcome is Outcome.PASS
+        assert {note.source for note in back.evidence} >= {"0000:02:00.0 now", "0000:02:02.0 now"}
+        assert any("e1000" in note.text for note in back.evidence)
+
     def test_root_on_card(self, tmp_path: Path) -> None:
         """A root disk on the controller is refused: the disk and its use are named, and nothing is touched."""
         done = qualify(BOARDS / "root-on-card.toml", tmp_path)
