@@ -37,7 +37,8 @@ class PciDevice(msgspec.Struct, frozen=True):
     ``class_known`` is off where no class was told, ``prog_if_known`` where a text gave the class without its last byte;
     ``driver_known`` is off where a function is without driver only because nothing shows drivers. ``label`` is the firmware's own
     name for what is built in. ``flr`` is what the capabilities say of a function level reset, None where no text shows
-    them; ``resets_known`` is off where a function is without reset methods only because nobody asked for them.
+    them; ``resets_known`` is off where a function is without reset methods only because nobody asked for them. ``vfio_device`` is
+    the name of its node in /dev/vfio/devices (Linux 6.6 and later).
     """
 
     address: str
@@ -67,6 +68,7 @@ class PciDevice(msgspec.Struct, frozen=True):
     label: str = ""
     flr: bool | None = None
     resets_known: bool = True
+    vfio_device: str = ""
 
     @property
     def pci_address(self) -> PciAddress:
@@ -256,6 +258,7 @@ def _read_device(capture: Capture, address: str) -> PciDevice:
         class_known=kind is not None,
         prog_if_known=kind is not None,
         label=capture.text(f"{folder}/label") or "",
+        vfio_device=next(iter(read_names(capture, f"{folder}/vfio-dev")), ""),
     )
 
 

@@ -6,7 +6,7 @@ import re
 
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import GROUPS, HostFacts
-from harness.facts.iommu import group_of
+from harness.facts.members import find_group, find_members
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_removal
 from harness.rules.controller import describe
@@ -74,22 +74,6 @@ def acs_override(facts: HostFacts, _: Target) -> Opinion:
 def is_in_use(device: PciDevice) -> bool:
     """Return whether a driver of the host's works with a function, or may; VFIO takes a group of others as it is."""
     return not device.driver_known or device.driver not in {None, *PASSING_DRIVERS}
-
-
-def find_group(facts: HostFacts, device: PciDevice) -> str | None:
-    """Return the IOMMU group of a function: by its link in sysfs, or by the listing of a text where sysfs shows none."""
-    if device.group is not None or (device.source == "sysfs" and facts.iommu.groups_source == "sysfs"):
-        return device.group
-    return group_of(facts.iommu, device.address)
-
-
-def find_members(facts: HostFacts, device: PciDevice) -> dict[str, PciDevice | None]:
-    """Return all functions in a function's group, itself among them, by address; None for one that is only named."""
-    name = find_group(facts, device)
-    if name is None:
-        return {}
-    linked = [other.address for other in facts.pci if other.group == name]
-    return {address: facts.find_pci(address) for address in sorted({*linked, *facts.iommu.groups.get(name, ())})}
 
 
 def _judge_idle(name: str, others: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:

@@ -9,9 +9,9 @@ from harness.core.finding import Evidence, Severity
 from harness.facts.dmar import Dmar, rmrr_of, rmrr_unresolved
 from harness.facts.host import GROUPS, HostFacts
 from harness.facts.ivrs import Ivmd, Ivrs, ivmd_of
+from harness.facts.members import find_group
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_replacement
-from harness.rules.groups import find_group
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule, no_sign
 
 _DIRECT, _RELAXABLE = "direct", "direct-relaxable"
