@@ -19,7 +19,7 @@ from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_t
 from harness.facts.names import read_pci_names
 from harness.facts.network import NetworkInterface, read_network
 from harness.facts.network import find_unplaced as find_unplaced_interfaces
-from harness.facts.pci import PciDevice, find_pci_disagreements, read_pci
+from harness.facts.pci import PciDevice, find_pci_disagreements, plain_path, read_pci
 from harness.facts.seat import Seat, read_seat
 from harness.facts.storage import Disk, read_disks
 from harness.facts.storage import find_unplaced as find_unplaced_disks
@@ -146,9 +146,11 @@ def find_controllers(
     id: PciId | str | None = None,  # noqa: A002 (the bench file's key)
     address: PciAddress | str | None = None,
     subsystem: PciId | str | None = None,
+    path: str | None = None,
 ) -> tuple[PciDevice, ...]:
     """Return the xHCI controllers (class 0c0330) that fit all that is given; with nothing given, every one."""
-    return tuple(device for device in find_functions(facts, id=id, address=address, subsystem=subsystem) if device.is_xhci)
+    fitting = find_functions(facts, id=id, address=address, subsystem=subsystem, path=path)
+    return tuple(device for device in fitting if device.is_xhci)
 
 
 def find_functions(
@@ -157,9 +159,15 @@ def find_functions(
     id: PciId | str | None = None,  # noqa: A002 (the bench file's key)
     address: PciAddress | str | None = None,
     subsystem: PciId | str | None = None,
+    path: str | None = None,
 ) -> tuple[PciDevice, ...]:
-    """Return the PCI functions of any class that fit all that is given."""
-    asked = {"id": _spelled(id), "address": _full_address(address), "subsystem": _spelled(subsystem)}
+    """Return the PCI functions of any class that fit all that is given; ``path`` as ``PciDevice.slot_path`` spells it."""
+    asked = {
+        "id": _spelled(id),
+        "address": _full_address(address),
+        "subsystem": _spelled(subsystem),
+        "slot_path": plain_path(path) if path else None,
+    }
     return tuple(
         device for device in facts.pci if all(value is None or getattr(device, key) == value for key, value in asked.items())
     )

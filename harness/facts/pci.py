@@ -16,7 +16,7 @@ from harness.facts.lspci_tree import parse_lspci_tree
 from harness.facts.sysfs import exists, read_link_name, read_names, read_number, read_path, timed_out
 from harness.facts.told import Told, fill, interface_of, join_outputs
 
-_FOLDER = "sys/bus/pci/devices"
+_FOLDER, _REAL = "sys/bus/pci/devices", "/sys/devices/"
 _SLOTS = "sys/bus/pci/slots"
 _COMMANDS = ("commands/lspci", "commands/lspci-mm", "commands/lspci-tree")
 # PCI Express numbers a port 0 whose device is built in; of several the kernel calls the next 0-1.
@@ -76,6 +76,11 @@ class PciDevice(msgspec.Struct, frozen=True):
         return PciAddress.parse(self.address)
 
     @property
+    def slot_path(self) -> str:
+        """Return the way from the host bridge, ``pci0000:00/0000:00:1c.0/0000:05:00.0``; empty: not known."""
+        return plain_path(self.path) if self.path.startswith(_REAL) else ""
+
+    @property
     def class_text(self) -> str:
         """Return the class as lspci -n spells it, with question marks for what is not known: ``0c0330``, ``0c03??``."""
         text = f"{self.class_code:06x}" if self.class_known else "??????"
@@ -96,6 +101,11 @@ class PciDevice(msgspec.Struct, frozen=True):
         """Return whether it may share a group with a device that is given away: a PCI bridge, or a host bridge without driver."""
         kind = self.class_code >> 8
         return kind == _PCI_BRIDGE or (kind == _HOST_BRIDGE and self.driver is None)
+
+
+def plain_path(path: str) -> str:
+    """Return a path in sysfs from below /sys/devices."""
+    return path.removeprefix(_REAL).strip("/").lower()
 
 
 def read_pci(capture: Capture, names: Mapping[str, str], groups: Mapping[str, str] | None = None) -> tuple[PciDevice, ...]:

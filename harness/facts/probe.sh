@@ -325,6 +325,7 @@ section_holders() { # who has a node of VFIO or of a USB device open: three proc
     fi >/dev/null
     list=
     process=
+    # shellcheck disable=SC2012 # names of descriptors are numbers, and find prints no links everywhere
     # Under the heading of its folder, each link to such a node; names of owners (-n) might be asked of a network.
     found=$(ls -ln proc/[0-9]*/fd | sed -n -e '/^proc.*:$/h' \
         -e '/ -> \/dev\/vfio\//b told' -e '/ -> \/dev\/bus\/usb\//b told' -e '/ -> anon_inode:\[vfio-device\]/b told' -e d \

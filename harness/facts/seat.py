@@ -52,7 +52,11 @@ def parse_keyboards(text: str) -> tuple[Keyboard, ...]:
     for block in text.split("\n\n"):
         fields = dict(re.findall(r"^[A-Z]: ([A-Za-z]+)=(.*)$", block, re.MULTILINE))
         path = f"/sys{fields.get('Sysfs', '')}"
-        if _has_letters(fields.get("KEY", "")) and path.startswith("/sys/devices/") and not path.startswith("/sys/devices/virtual/"):
+        if (
+            _has_letters(fields.get("KEY", ""))
+            and path.startswith("/sys/devices/")
+            and not path.startswith("/sys/devices/virtual/")
+        ):
             found.append(Keyboard(fields.get("Name", "").strip('"'), path, pci_addresses_on(path)))
     return tuple(found)
 

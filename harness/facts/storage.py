@@ -33,7 +33,8 @@ class Disk(msgspec.Struct, frozen=True):
     """One whole disk. ``serial`` is the USB device's if it hangs on one; ``transport`` is ``usb-storage``, ``uas`` or None.
 
     ``used_for`` names what the host does with it or its partitions, also through dm and md: ``root``, mount points, ``swap``,
-    ``held by md0``, ``ext4 mounted out of sight``, ``marked as LVM2_member``; empty: nothing, or ``uses_known`` is off: not all of its users were read.
+    ``held by md0``, ``ext4 mounted out of sight``, ``marked as LVM2_member``; empty: nothing, or ``uses_known`` is off: not
+    all of its users were read.
     """
 
     name: str
@@ -175,17 +176,16 @@ def _read_uses(capture: Capture, blocks: Mapping[str, _Block]) -> dict[str, list
         seen = [use for name in members for use in uses[name]] or [f"{filesystem} mounted out of sight"]
         for name in members:
             uses[name] = uses[name] or list(seen)
-    for name, kind in _members(capture, blocks):
-        uses[name] = uses[name] or [f"marked as {kind}"]
-    return uses
+    return _with_members(capture, blocks, uses)
 
 
-def _members(capture: Capture, blocks: Mapping[str, _Block]) -> Iterator[tuple[str, str]]:
-    """Yield the block devices that udev saw to be parts of something larger, and upon which nothing is built now."""
+def _with_members(capture: Capture, blocks: Mapping[str, _Block], uses: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the uses with those that udev alone shows: parts of something larger, upon which nothing is built now."""
     for number, kind in _SEEN_BY_UDEV.findall(capture.text(_UDEV) or ""):
         name = _by_number(number, blocks)
         if name and _MEMBER.fullmatch(kind) and not blocks[name].holders:
-            yield name, kind
+            uses[name] = uses[name] or [f"marked as {kind}"]
+    return uses
 
 
 def _pool_uses(capture: Capture, mounts: Sequence[Mount]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -10,7 +10,7 @@ from harness.facts.members import find_group, find_members
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_removal
 from harness.rules.controller import describe
-from harness.rules.rule import Opinion, Target, controller_rule, host_rule, was_cut_off
+from harness.rules.rule import Opinion, Target, bench_line, controller_rule, host_rule, was_cut_off
 
 PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
 """Drivers that reserve a device and do nothing with it."""
@@ -25,27 +25,14 @@ _OVERRIDE = re.compile(r"PCIe ACS overrides enabled", re.IGNORECASE)
     remedy="move the card to another slot, best one directly on the processor, or move the other device",
     source="foxlet/vmra1n#4, 64kramsystem/vga-passthrough#34, harvester/harvester#7354, PVE-Tools/PVE-Tools-9#98",
     required=True,
+    guards=True,
 )
-def group_members(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
+def group_members(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
     """Look for members that are neither the controller nor a bridge, and that a driver of the host's uses."""
     name = find_group(facts, controller)
     if name is None:
         return _judge_no_group(facts, controller)
-    members = find_members(facts, controller)
-    evidence = (Evidence(f"{GROUPS}/{name}/devices", "\n".join(map(_describe_member, members.items())) or "(not read)"),)
-    foreign = [device for device in members.values() if device and device.class_known and not device.is_bridge]
-    foreign = [device for device in foreign if device.address != controller.address]
-    unseen = [address for address, device in members.items() if device is None or not device.class_known]
-    # What sysfs lists and does not describe counts as foreign; a text may only have left its class out.
-    names = [*map(describe, filter(is_in_use, foreign)), *(unseen if facts.iommu.groups_source == "sysfs" else ())]
-    if names:
-        message = f"group {name} also holds {', '.join(names)}"
-        return Opinion(Severity.REFUSAL, message, evidence, _one_card(controller, foreign) if not unseen else "")
-    if unseen or was_cut_off(facts, "pci") or not _is_whole(facts, name, controller):
-        return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {name}", evidence)
-    if foreign:
-        return _judge_idle(name, foreign, evidence)
-    return Opinion(Severity.PASS, f"group {name} holds the controller and nothing but bridges beside it", evidence)
+    return _judge_members(facts, target, controller, name)
 
 
 @host_rule(
@@ -76,6 +63,26 @@ def is_in_use(device: PciDevice) -> bool:
     return not device.driver_known or device.driver not in {None, *PASSING_DRIVERS}
 
 
+def _judge_members(facts: HostFacts, target: Target, controller: PciDevice, name: str) -> Opinion:
+    members = find_members(facts, controller)
+    evidence = (Evidence(f"{GROUPS}/{name}/devices", "\n".join(map(_describe_member, members.items())) or "(not read)"),)
+    foreign = [device for device in members.values() if device and device.class_known and not device.is_bridge]
+    foreign = [device for device in foreign if device.address not in target.addresses]
+    unseen = [address for address, device in members.items() if device is None or not device.class_known]
+    # What sysfs lists and does not describe counts as foreign; a text may only have left its class out.
+    names = [*map(describe, filter(is_in_use, foreign)), *(unseen if facts.iommu.groups_source == "sysfs" else ())]
+    if names:
+        message = f"group {name} also holds {', '.join(names)}"
+        return Opinion(Severity.REFUSAL, message, evidence, "" if unseen else _part_or_name(controller, foreign, target))
+    if unseen or was_cut_off(facts, "pci") or not _is_whole(facts, name, controller):
+        return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {name}", evidence)
+    if target.siblings or target.absent_siblings:
+        return _judge_named(name, target, foreign, evidence)
+    if foreign:
+        return _judge_idle(name, foreign, evidence)
+    return Opinion(Severity.PASS, f"group {name} holds the controller and nothing but bridges beside it", evidence)
+
+
 def _judge_idle(name: str, others: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:
     """Judge a group whose other members no driver of the host's uses."""
     listed = ", ".join(map(describe, others))
@@ -104,12 +111,26 @@ def _judge_no_group(facts: HostFacts, controller: PciDevice) -> Opinion:
     return Opinion(Severity.FAILURE, "the controller is in no IOMMU group", evidence, "see IOM001")
 
 
-def _one_card(controller: PciDevice, foreign: list[PciDevice]) -> str:
-    """Return the remedy where all of the group is one card: no slot parts its functions."""
+def _judge_named(name: str, target: Target, idle: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:
+    """Judge a group of which the bench file names members: one that is not there was meant for another host, or another slot."""
+    if target.absent_siblings:
+        message = f"the bench file names siblings that group {name} does not hold: {', '.join(target.absent_siblings)}"
+        remedy = f"take it out of [controller] siblings, or name what is there: {evidence[0].source}"
+        return Opinion(Severity.REFUSAL, message, evidence, remedy)
+    if any(device.driver for device in idle):
+        return _judge_idle(name, idle, evidence)
+    message = f"group {name} also holds {', '.join(map(describe, target.siblings))}: named in the bench file, and bound too"
+    return Opinion(Severity.INFORMATION, message, evidence)
+
+
+def _part_or_name(controller: PciDevice, foreign: list[PciDevice], target: Target) -> str:
+    """Return the two remedies: to part the devices (no slot parts the functions of one card), or to bind them too."""
     card = controller.address.rpartition(".")[0]
-    if any(device.address.rpartition(".")[0] != card for device in foreign):
-        return ""
-    return "these are functions of one card, which no other slot parts: move the other device's work to another card"
+    alone = all(device.address.rpartition(".")[0] == card for device in foreign)
+    one = "these are functions of one card, which no other slot parts: move the other device's work to another card"
+    several = "move the card to another slot, best one directly on the processor, or move the other device"
+    names = [device.address for device in (*target.siblings, *filter(is_in_use, foreign))]
+    return f"{one if alone else several}; or, where the host can spare it, {bench_line('controller', 'siblings', names)}"
 
 
 def _describe_member(member: tuple[str, PciDevice | None]) -> str:

@@ -11,8 +11,10 @@ from harness.rules import (
     controller,
     drivers,
     groups,
+    holders,
     interrupts,
     iommu,
+    keyboards,
     limits,
     losses,
     probing,
@@ -50,6 +52,7 @@ _IN_ORDER = (
     interrupts.unsafe_interrupts,
     drivers.vfio_pci,
     drivers.noiommu_mode,
+    drivers.reserving_driver,
     limits.vfio_node,
     groups.acs_override,
     reserved.relaxed,
@@ -65,8 +68,10 @@ _IN_ORDER = (
     reserved.reserved_regions,
     losses.disks,
     losses.network,
-    losses.keyboards,
+    keyboards.keyboards,
     losses.consoles,
+    holders.vfio_holders,
+    holders.usb_holders,
     probing.lockdown,
 )
 
@@ -89,6 +94,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "NET": "the network that the host would lose",
         "INP": "keyboards that the host would lose",
         "CON": "consoles that the host would lose",
+        "HLD": "who else has the controller",
         "LCK": "lockdown",
     }
 )

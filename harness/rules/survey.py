@@ -22,8 +22,8 @@ from harness.facts.disagreement import Disagreement
 from harness.facts.faults import Fault
 from harness.facts.host import HostFacts, read_facts
 from harness.facts.kernel import Board, Kernel
-from harness.facts.modules import Kvm, Vfio
 from harness.facts.members import find_group, find_members
+from harness.facts.modules import Kvm, Vfio
 from harness.facts.names import usb_interface
 from harness.facts.network import NetworkInterface
 from harness.facts.pci import PciDevice
