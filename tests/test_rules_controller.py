@@ -12,6 +12,7 @@ from harness.rules.registry import judge
 from harness.rules.rule import find_target
 from tests.captures import AMD_BOARD, CARD, INTEL_BOARD, Files, Layer, group, make_capture, pci_function, usb_stick, without
 
+PATH = f"pci0000:00/0000:00:01.0/{CARD['intel']}"
 SECOND = pci_function("0000:02:00.0", "1033:0194", "0c0330", driver="xhci_hcd", group="5")
 AUDIO = pci_function("0000:01:00.1", "10de:0fb9", "040300", driver="snd_hda_intel", group="2")
 STICK = usb_stick(CARD["intel"])
@@ -28,7 +29,7 @@ def test_pci001_one_controller() -> None:
     finding = find("PCI001")
 
     assert finding.severity is Severity.PASS
-    assert finding.evidence[0].text == "id 1033:0194, subsystem 1af4:1100, class 0c0330, driver xhci_hcd"
+    assert finding.evidence[0].text == f"id 1033:0194, subsystem 1af4:1100, class 0c0330, driver xhci_hcd, path {PATH}"
 
 
 def test_pci001_several_controllers_are_refused() -> None:
@@ -81,13 +82,13 @@ def test_pci001_without_an_answer_is_unknown() -> None:
     ("driver", "severity"),
     [
         ("xhci-pci-renesas", Severity.PASS),
-        ("vfio-pci", Severity.REFUSAL),
-        ("pci-stub", Severity.REFUSAL),
+        ("vfio-pci", Severity.INFORMATION),
+        ("pci-stub", Severity.INFORMATION),
         ("", Severity.REFUSAL),
     ],
 )
 def test_pci002_present_driver(driver: str, severity: Severity) -> None:
-    """Any driver of the host is recorded; a reserved controller may be somebody's, and none has no way back."""
+    """Any driver of the host is recorded, one that reserves too: it is given back to that; none has no way back."""
     layer = {f"sys/bus/pci/devices/{CARD['intel']}/driver": f"/sys/bus/pci/drivers/{driver}" if driver else Status.ABSENT}
 
     finding = find("PCI002", layer)
@@ -207,11 +208,11 @@ MSI = "0x00000000fee00000 0x00000000feefffff msi"
         pytest.param(MSI, Severity.PASS, id="msi"),
         pytest.param(f"{MSI}\n0x000000fd00000000 0x000000ffffffffff reserved", Severity.PASS, id="reserved"),
         pytest.param(f"0x0000000000000000 0x0000000000ffffff direct-relaxable\n{MSI}", Severity.CONDITION, id="relaxable"),
-        pytest.param(f"0x000000006c000000 0x00000000707fffff direct\n{MSI}", Severity.FAILURE, id="direct"),
+        pytest.param(f"0x000000006c000000 0x00000000707fffff direct\n{MSI}", Severity.REFUSAL, id="direct"),
     ],
 )
 def test_res001_reserved_regions(regions: str, severity: Severity) -> None:
-    """A direct region fails, a relaxed one is a condition, msi and reserved ones are in order."""
+    """A direct region is refused, a relaxed one is a condition, msi and reserved ones are in order."""
     finding = find("RES001", group("2", CARD["intel"], regions=regions))
 
     assert finding.severity is severity

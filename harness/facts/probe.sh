@@ -319,23 +319,22 @@ section_devices() {
 
 section_holders() { # who has a node of VFIO or of a USB device open: three processes, however many there are on the host
     [ -d proc/1 ] || [ -d proc/self ] || return 0
-    if ! command -v ls || ! command -v sed; then
-        item denied commands/holders ""
-        return
-    fi >/dev/null
-    list=
-    process=
     # shellcheck disable=SC2012 # names of descriptors are numbers, and find prints no links everywhere
-    # Under the heading of its folder, each link to such a node; names of owners (-n) might be asked of a network.
-    found=$(ls -ln proc/[0-9]*/fd | sed -n -e '/^proc.*:$/h' \
+    # Under the heading of its folder, each link to such a node; names of owners (-n) might be asked of a network. What is no folder
+    # is listed first: without that line ls did not run, be it that there are more processes than arguments.
+    found=$(ls -ln /dev/null proc/[0-9]*/fd | sed -n -e 1p -e '/^proc.*:$/h' \
         -e '/ -> \/dev\/vfio\//b told' -e '/ -> \/dev\/bus\/usb\//b told' -e '/ -> anon_inode:\[vfio-device\]/b told' -e d \
         -e ': told' -e 'x;p;x;p')
     newline='
 '
+    list=
+    process=
+    listed=
     set -f
     IFS=$newline
     for value in $found; do
         case $value in
+        c*) listed=yes ;;
         proc/*)
             process=${value#proc/}
             process=${process%%/*}
@@ -349,7 +348,7 @@ section_holders() { # who has a node of VFIO or of a USB device open: three proc
     done
     unset IFS
     set +f
-    if [ -r proc/1/fd ]; then item read commands/holders "$list"; else item denied commands/holders "$list"; fi
+    if [ -n "$listed" ] && [ -r proc/1/fd ]; then item read commands/holders "$list"; else item denied commands/holders "$list"; fi
 }
 
 section_log() {

@@ -62,7 +62,7 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     return Opinion(Severity.PASS, "enable_unsafe_noiommu_mode is off", (Evidence(_NO_IOMMU, "N, or VFIO is not loaded"),))
 
 
-@host_rule(
+@controller_rule(
     "VFI004",
     title="The driver that the bench file names hands the controller to a guest",
     why="pci-stub only keeps the host's own driver away; a guest gets a PCI function from vfio-pci.",
@@ -71,7 +71,7 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
     informs=True,
     about="suite",
 )
-def reserving_driver(_facts: HostFacts, target: Target) -> Opinion:
+def reserving_driver(_facts: HostFacts, target: Target, _controller: PciDevice) -> Opinion:
     """Tell what the driver of the bench file can do: for information, since to reserve may be all that is wanted."""
     evidence = (Evidence("bench file", f'[controller] driver = "{target.driver}"'),)
     if target.driver == _STUB:
