@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from harness.core.capture import Status
 from harness.core.errors import BlockedError, RefusedError
 from harness.core.finding import Finding, Severity
 from harness.facts.host import read_facts
 from harness.rules.clearance import clear, find_obstacle
-from harness.rules.registry import RULES, judge_all
+from harness.rules.registry import RULES, judge, judge_all
 from harness.rules.rule import find_target
 from tests.captures import CARD, INTEL_BOARD, Files, group, make_capture, pci_function, usb_stick
 from tests.test_rules_cases import CASES
@@ -27,7 +28,7 @@ SILENT: dict[str, Files] = {
     "HLD002": STICK | {"commands/holders": Status.DENIED},
 }
 UNANSWERED = {"PCI001", "PCI002"}
-"""Guards that are silent only where sysfs does not show the controller: there none is found."""
+"""Guards that are silent only where sysfs does not show the controller, or its driver."""
 
 
 def take(*layers: Files) -> list[str]:
@@ -77,6 +78,18 @@ def test_clearance_is_no_guess(rule: str) -> None:
     assert [finding.rule for finding in by_others if find_obstacle([finding])] == []
     with pytest.raises(RefusedError, match=rf"not known \({rule}\)"):
         clear(facts, target)
+
+
+def test_clearance_without_what_sysfs_shows() -> None:
+    """A list of devices that did not come, and a driver that no text tells, are refused by the guards about the controller."""
+    late = read_facts(make_capture(INTEL_BOARD, {"sections/pci": LATE}), {})
+    shown = read_facts(make_capture(INTEL_BOARD), {})
+    untold = replace(shown, pci=tuple(replace(device, driver=None, driver_known=False) for device in shown.pci))
+
+    found = [find_obstacle([judge("PCI001", late, find_target(late, id="dead:beef"))])]
+    found.append(find_obstacle([judge("PCI002", untold, find_target(untold, id="1033:0194"))]))
+
+    assert all(isinstance(error, RefusedError) for error in found)
 
 
 @pytest.mark.parametrize("rule", [name for name, case in CASES.items() if case.severity is Severity.REFUSAL])

@@ -9,7 +9,7 @@ from harness.core.finding import Finding, Severity
 from harness.facts.host import HostFacts
 from harness.facts.pci import PciDevice
 from harness.rules.registry import RULES, judge_all
-from harness.rules.rule import Target, members_to_bind
+from harness.rules.rule import UNDETERMINED, Target, members_to_bind
 
 
 def clear(facts: HostFacts, target: Target) -> tuple[PciDevice, ...]:
@@ -45,7 +45,8 @@ def _refuses(finding: Finding) -> bool:
 
 
 def _is_silent_guard(finding: Finding) -> bool:
-    return finding.severity is Severity.UNKNOWN and RULES[finding.rule].guards
+    # Where the controller is not determined, only the rule that says why speaks.
+    return finding.severity is Severity.UNKNOWN and RULES[finding.rule].guards and finding.message != UNDETERMINED
 
 
 def _fails(finding: Finding) -> bool:
