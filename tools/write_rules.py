@@ -13,7 +13,8 @@ _HEAD = """# Rules
 
 What a host's facts are judged by, generated from the rules themselves (`python tools/write_rules.py`);
 `throughpass explain RULE` prints one. A *required* rule must be known: without its answer a controller's
-readiness is unknown; one that *guards* must be known before a controller is taken. Rules about the *suite* ask for its tools; they say nothing of the board.
+readiness is unknown; one that *guards* must be known before a controller is taken. Rules about the *suite*
+ask for its tools and the bench file; they say nothing of the board.
 """
 
 
