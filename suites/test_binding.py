@@ -30,8 +30,18 @@ def test_host_spares_its_network(require_rule: Require) -> None:
 
 
 def test_host_spares_its_keyboard(require_rule: Require) -> None:
-    """Keyboards on the controller are known (for information)."""
+    """Nobody who works at the host is left without a keyboard."""
     require_rule("INP001")
+
+
+def test_no_guest_has_the_controller(require_rule: Require) -> None:
+    """No guest or program has the controller through VFIO."""
+    require_rule("HLD001")
+
+
+def test_no_program_has_a_device(require_rule: Require) -> None:
+    """No program works with a USB device on the controller by itself."""
+    require_rule("HLD002")
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,11 @@ def test_vfio_pci_available(require_rule: Require) -> None:
     require_rule("VFI001")
 
 
+def test_reserving_driver(require_rule: Require) -> None:
+    """The driver that the bench file names hands the controller to a guest (for information)."""
+    require_rule("VFI004")
+
+
 def test_vfio_needs_iommu(require_rule: Require) -> None:
     """VFIO is not switched to work without an IOMMU."""
     require_rule("VFI002")

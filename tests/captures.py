@@ -31,6 +31,7 @@ BASE: Files = {
     "dev/kvm": "",
     "dev/vfio/vfio": "",
     "commands/qemu": "QEMU emulator version 10.0.0 (Example)\nCopyright",
+    "commands/holders": "",
     "commands/tools": "fio perl python3 dd timeout sha256sum lspci lsusb",
     "commands/dmesg": "[    0.1] Linux version 6.12.1-test\n",
     "proc/interrupts": "      CPU0\n  4:   9  IR-IO-APIC   4-edge  ttyS0\n 24:   1  IR-PCI-MSIX-0000:01:00.0  0-edge  xhci_hcd\n",

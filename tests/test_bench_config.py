@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.bench.config import BOARDS, BenchConfig, find_bench_file, load_bench, parse_bench, shipped_benches
+from harness.bench.wish import find_wished
 from harness.core.errors import UsageError
+from harness.facts.host import read_facts
+from harness.rules.rule import Allowance
+from tests.captures import CARD, INTEL_BOARD, make_capture
 
 BOARD = """
 schema = 1
@@ -103,6 +107,18 @@ def test_bench_file_defaults() -> None:
         pytest.param('"1033:0194"', '"1033"', ["'controller.id'", "'1033'", "1033:0194"], id="controller-id"),
         pytest.param('id = "1033:0194"', "", ["[controller] names nothing"], id="controller-empty"),
         pytest.param('id = "1033:0194"', 'driver = "uio"', ["'controller.driver'", "'uio'", "'vfio-pci'"], id="driver"),
+        pytest.param(
+            '"1033:0194"', '"1033:0194"\npath = "05:00.0"', ["'controller.path'", "'05:00.0'", "pci0000:00/"], id="path"
+        ),
+        pytest.param(
+            '"1033:0194"',
+            '"1033:0194"\naddress = "06:00.0"\npath = "pci0000:00/0000:00:1c.0/0000:05:00.0"',
+            ["'controller.path'", "'06:00.0'"],
+            id="path-of-another",
+        ),
+        pytest.param('"1033:0194"', '"1033:0194"\nsiblings = ["x"]', ["'controller.siblings[0]'", "'x'"], id="sibling"),
+        pytest.param('"1033:0194"', '"1033:0194"\n[allow]\nkeyboard = ["1-1"]', ["'allow.keyboard'", "'keyboards'"], id="allow"),
+        pytest.param('"1033:0194"', '"1033:0194"\n[allow]\ndisks = ["sda"]', ["unknown key 'allow.disks'"], id="allow-no-disk"),
         pytest.param('kind = "virtual"', 'kind = "ssh"', ["needs a [host] table"], id="ssh-without-host"),
         pytest.param(
             'driver = "nec-usb-xhci"',
@@ -216,3 +232,20 @@ def _inline(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_inline(inner) for inner in value if inner is not None) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def test_bench_file_wish_is_found() -> None:
+    """Pins, siblings, the driver and what is allowed go from the file into the target; the path alone names a controller."""
+    config = parse_bench(
+        HOST.replace('address = "05:00.0"', 'path = "/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0"\ndriver = "pci-stub"\n')
+        + 'siblings = ["0000:01:00.1", "10de:0fb9"]\n[allow]\nkeyboards = ["1-1"]\ninterfaces = ["enx0"]\n',
+        "rack.toml",
+    )
+
+    target = find_wished(config, read_facts(make_capture(INTEL_BOARD), {}), guest_memory_mib=512, qemu="q")
+
+    assert target.controller is not None
+    assert target.controller.address == CARD["intel"]
+    assert (target.driver, target.guest_memory_mib, target.qemu) == ("pci-stub", 512, "q")
+    assert target.absent_siblings == ("0000:01:00.1", "10de:0fb9")
+    assert target.allow == Allowance(("1-1",), ("enx0",))

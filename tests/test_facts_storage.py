@@ -61,6 +61,13 @@ def test_storage_disk_without_usb() -> None:
     assert disk.pci_addresses == ("0000:00:04.0",)
 
 
+def udev(number: str, kind: str) -> Files:
+    """Return what udev keeps of a block device."""
+    return {
+        "commands/udev-filesystems": f"run/udev/data/b{number}:E:ID_FS_TYPE={kind}\nrun/udev/data/b7:0:E:ID_FS_TYPE=squashfs\n"
+    }
+
+
 LVM = holder("dm-0", "253:0", "sda1", dm_name="vg-home")
 RAID = holder("md0", "9:0", "sda", "sda1")
 
@@ -76,6 +83,14 @@ RAID = holder("md0", "9:0", "sda", "sda1")
         pytest.param([LVM, {"proc/swaps": "Filename\n/dev/mapper/vg-home partition 1 0 -2\n"}], ("swap",), id="lvm-swap"),
         pytest.param([LVM], ("held by dm-0 (vg-home)",), id="lvm-unmounted"),
         pytest.param([RAID], ("held by md0",), id="raid-idle"),
+        pytest.param([holder("dm-3", "253:3", "sda1", dm_name="luks-1")], ("held by dm-3 (luks-1)",), id="crypt"),
+        pytest.param([holder("bcache0", "252:0", "sda")], ("held by bcache0",), id="bcache"),
+        pytest.param([udev("8:1", "LVM2_member")], ("marked as LVM2_member",), id="lvm-not-activated"),
+        pytest.param([udev("8:0", "linux_raid_member")], ("marked as linux_raid_member",), id="raid-not-assembled"),
+        pytest.param([udev("8:1", "zfs_member")], ("marked as zfs_member",), id="zfs-not-imported"),
+        pytest.param([udev("8:1", "bcache")], ("marked as bcache",), id="bcache-not-registered"),
+        pytest.param([LVM, udev("8:1", "LVM2_member")], ("held by dm-0 (vg-home)",), id="lvm-told-once"),
+        pytest.param([udev("8:1", "vfat"), udev("254:1", "LVM2_member")], (), id="member-elsewhere"),
         pytest.param([{"sys/fs/ext4": "features sda1"}], ("ext4 mounted out of sight",), id="out-of-sight"),
         pytest.param([{"sys/fs/btrfs/0-1-2/devices": "sda1"}], ("btrfs mounted out of sight",), id="second-disk-of-btrfs"),
         pytest.param([{"sys/fs/ext4": "features vda1"}], (), id="another-disk"),

@@ -84,6 +84,7 @@ class Case:
     board: Files = field(default_factory=lambda: INTEL_BOARD)
     silent: Files = field(default_factory=dict)
     silent_change: Callable[[HostFacts], HostFacts] = keep
+    driver: str = "vfio-pci"
 
 
 CONDITION, FAILURE, INFORMATION = Severity.CONDITION, Severity.FAILURE, Severity.INFORMATION
@@ -127,6 +128,7 @@ CASES: dict[str, Case] = {
     "IRQ005": Case(CONDITION, DIRECT | log() | {"sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts": "Y"}),
     "VFI001": Case(FAILURE, {"proc/modules": "", "sys/bus/pci/drivers": "xhci_hcd", "commands/vfio-modules": ""}),
     "VFI002": Case(CONDITION, {"sys/module/vfio/parameters/enable_unsafe_noiommu_mode": "Y"}),
+    "VFI004": Case(INFORMATION, {}, driver="pci-stub"),
     "VFI003": Case(CONDITION, {"dev/vfio/vfio": Status.DENIED}),
     "GRP001": Case(
         REFUSAL,
@@ -136,10 +138,10 @@ CASES: dict[str, Case] = {
         | pci_function("0000:00:01.0", "1b36:000c", "060400", driver="pcieport", group="2"),
     ),
     "GRP002": Case(CONDITION, {"proc/cmdline": "intel_iommu=on pcie_acs_override=downstream,multifunction"}),
-    "RES001": Case(FAILURE, group("2", CARD["intel"], regions="0x000000006c000000 0x00000000707fffff direct")),
+    "RES001": Case(REFUSAL, group("2", CARD["intel"], regions="0x000000006c000000 0x00000000707fffff direct")),
     "RES002": Case(CONDITION, {"proc/cmdline": "intel_iommu=on,relax_rmrr"}),
     "PCI001": Case(REFUSAL, pci_function("0000:02:00.0", "1033:0194", "0c0330", driver="xhci_hcd", group="5")),
-    "PCI002": Case(CONDITION, {f"{FOLDER}/driver": "/sys/bus/pci/drivers/pci-stub"}),
+    "PCI002": Case(REFUSAL, {f"{FOLDER}/driver": Status.ABSENT}),
     "PCI003": Case(INFORMATION, {f"{FOLDER}/class": "0x0c03fe"}),
     "PCI004": Case(INFORMATION, {"proc/cmdline": "intel_iommu=on vfio-pci.ids=8086:1234,1033:0194"}),
     "PCI005": Case(INFORMATION, renesas()),
@@ -165,7 +167,17 @@ CASES: dict[str, Case] = {
             "proc/net/route": "Iface Destination Gateway Flags RefCnt Use Metric Mask\nenx0 00000000 0 0003 0 0 0 00000000\n",
         },
     ),
-    "INP001": Case(INFORMATION, KEYBOARD),
+    "INP001": Case(REFUSAL, KEYBOARD | {"commands/ssh-connection": ""}),
+    "HLD001": Case(
+        REFUSAL,
+        {f"{FOLDER}/driver": "/sys/bus/pci/drivers/vfio-pci", "commands/holders": "812 /dev/vfio/2\tqemu-system-x86\n"},
+        silent={f"{FOLDER}/driver": "/sys/bus/pci/drivers/vfio-pci", "commands/holders": "812 /dev/vfio/12\tqemu-system-x86\n"},
+    ),
+    "HLD002": Case(
+        REFUSAL,
+        KEYBOARD | {"commands/holders": "77 /dev/bus/usb/001/002\tpcscd\n"},
+        silent=KEYBOARD | {"commands/holders": "77 /dev/bus/usb/011/002\tpcscd\n"},
+    ),
     "CON001": Case(
         INFORMATION, ADAPTER, kernel(consoles=("ttyUSB0",)), silent=ADAPTER, silent_change=kernel(consoles=("ttyS0",))
     ),
@@ -173,12 +185,12 @@ CASES: dict[str, Case] = {
 }
 
 
-def find(rule: str, files: Files, change: Callable[[HostFacts], HostFacts]) -> Finding:
+def find(rule: str, files: Files, change: Callable[[HostFacts], HostFacts], driver: str = "vfio-pci") -> Finding:
     """Judge a host by one rule; the controller is what sits at the card's place, of whatever kind."""
     facts = change(read_facts(make_capture(files), {}))
     if rule == "PCI001":
         return judge(rule, facts, find_target(facts, id="1033:0194"))
-    return judge(rule, facts, Target(facts.find_pci(CARD["intel"]), address=CARD["intel"]))
+    return judge(rule, facts, Target(facts.find_pci(CARD["intel"]), address=CARD["intel"], driver=driver))
 
 
 def test_cases_name_every_rule() -> None:
@@ -191,7 +203,7 @@ def test_rule_fires(rule: str) -> None:
     """Each rule fires on the host that it was made for, with evidence, and says what to do unless it only informs."""
     case = CASES[rule]
 
-    finding = find(rule, case.board | case.fires, case.change)
+    finding = find(rule, case.board | case.fires, case.change, case.driver)
 
     assert finding.severity is case.severity
     assert finding.evidence

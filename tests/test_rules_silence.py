@@ -33,6 +33,8 @@ SPOILED: dict[str, Files] = {
         "sys/class/net/enx0": f"{BEHIND}/usb1/1-3/1-3:1.0/net/enx0",
         "proc/net/route": f"{ROUTES}eth0 00000000 0 0003 0 0 0 00000000\nenx0 0002000A 0 0001 0 0 0 00FFFFFF\n",
     },
+    "held": BOARD
+    | {f"{FOLDER}/driver": "/sys/bus/pci/drivers/vfio-pci", "commands/holders": "812 /dev/vfio/2\tqemu-system-x86\n"},
     "idle": without(BOARD, f"{FOLDER}/driver"),
     "no-vfio": BOARD
     | {"proc/modules": "xhci_pci 1 1 - Live 0x0", "sys/bus/pci/drivers": "xhci_hcd", "commands/vfio-modules": ""},

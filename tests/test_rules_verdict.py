@@ -112,10 +112,10 @@ def test_verdict_of_an_unknown_interface() -> None:
 
 def test_verdict_on_every_controller() -> None:
     """Each controller has a verdict of its own; the host's findings are given once."""
-    second = pci_function("0000:02:00.0", "1912:0014", "0c0330", driver="pci-stub", group="9")
+    second = pci_function("0000:02:00.0", "1912:0014", "0c0330", group="9")
     verdict = judge_controllers(read_facts(make_capture(INTEL_BOARD | second), {}))
 
-    assert [item.readiness for item in verdict.controllers] == [Readiness.READY, Readiness.UNKNOWN]
+    assert [item.readiness for item in verdict.controllers] == [Readiness.READY, Readiness.NOT_READY]
     assert len({finding.rule for finding in verdict.findings}) == len(verdict.findings)
     assert {finding.subject for finding in verdict.findings} == {"host"}
 

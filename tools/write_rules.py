@@ -13,7 +13,8 @@ _HEAD = """# Rules
 
 What a host's facts are judged by, generated from the rules themselves (`python tools/write_rules.py`);
 `throughpass explain RULE` prints one. A *required* rule must be known: without its answer a controller's
-readiness is unknown. Rules about the *suite* ask for its tools; they say nothing of the board.
+readiness is unknown; one that *guards* must be known before a controller is taken. Rules about the *suite*
+ask for its tools and the bench file; they say nothing of the board.
 """
 
 
@@ -28,7 +29,10 @@ def document() -> str:
 
 def describe(rule: Rule) -> str:
     """Return one rule's part of the page."""
-    marks = filter(None, (f"about the {rule.scope}", rule.required and "required", rule.about == "suite" and "suite"))
+    marks = filter(
+        None,
+        (f"about the {rule.scope}", rule.required and "required", rule.guards and "guards", rule.about == "suite" and "suite"),
+    )
     remedies = [f"  - {line}" for line in rule.remedies if line != rule.remedy]
     lines = [f"### {rule.id}: {rule.title}", "", f"*{', '.join(marks)}*", "", f"- **Why:** {rule.why}"]
     if rule.remedies:

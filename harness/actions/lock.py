@@ -37,7 +37,7 @@ holders() {{
     for file in $(grep -alz "^throughpass-lock holds $1" /proc/[0-9]*/cmdline 2>/dev/null); do
         tr '\\0' '\\n' <"$file" | tail -n 1
     done
-}}
+}} 2>/dev/null # a process may end while it is looked at
 take() {{
     flock -n "$1" "$2" && return
     echo "busy $(holders "$3")"

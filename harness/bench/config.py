@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,13 +86,24 @@ class HostSection(Section, frozen=True):
 
 
 class ControllerSection(Section, frozen=True):
-    """The controller to pass to the guest: as little as names it beyond doubt."""
+    """The controller to pass to the guest: as little as names it beyond doubt.
+
+    ``siblings`` are the other functions of its IOMMU group that may be bound with it.
+    """
 
     id: str = ""
     address: str = ""
     subsystem: str = ""
-    siblings: tuple[str, ...] = ()  # addresses of functions of its IOMMU group that may leave the host with it
-    driver: Literal["vfio-pci", "pci-stub"] = "vfio-pci"  # the driver that reserves it; a guest needs vfio-pci in the end
+    path: str = ""  # where it is plugged in: below /sys/devices, "pci0000:00/0000:00:1c.0/0000:05:00.0"
+    siblings: tuple[str, ...] = ()  # addresses or ids
+    driver: Literal["vfio-pci", "pci-stub"] = "vfio-pci"
+
+
+class AllowSection(Section, frozen=True):
+    """What a person permits by name. What the host lives by has no key here: no disk in use, not the way of the session."""
+
+    keyboards: tuple[str, ...] = ()  # ports ("1-1") or ids ("045e:0746"): the last keyboard of a host that is worked at
+    interfaces: tuple[str, ...] = ()  # names: the only default route, where the session goes another way
 
 
 class StorageSection(Section, frozen=True):
@@ -116,6 +129,7 @@ class BenchConfig(Section, frozen=True):
     controller: ControllerSection
     board: BoardSection | None = None
     host: HostSection | None = None
+    allow: AllowSection = AllowSection()
     storage: StorageSection = StorageSection()
     throughput: ThroughputSection = ThroughputSection()
 
@@ -237,12 +251,11 @@ def _check_consistency(config: BenchConfig, name: str) -> None:
         raise UsageError(f'{name}: kind = "virtual" needs a [board] table')
     if config.kind == "ssh" and config.host is None:
         raise UsageError(f'{name}: kind = "ssh" needs a [host] table')
-    if not (config.controller.id or config.controller.address):
+    if not (config.controller.id or config.controller.address or config.controller.path):
         raise UsageError(f'{name}: [controller] names nothing: give id = "1033:0194" or address = "0000:05:00.0"')
     if config.storage.write:
         raise UsageError(f"{name}: the key 'storage.write' is true, but this throughpass only reads: leave it out")
     _check_names(config.controller, name)
-    _check_siblings(config.controller, name)
     if config.board is not None:
         _check_board(config.board, name)
         _check_ports(config.board, name)
@@ -250,20 +263,36 @@ def _check_consistency(config: BenchConfig, name: str) -> None:
 
 
 def _check_names(controller: ControllerSection, name: str) -> None:
-    for key, parse in (("id", PciId.parse), ("subsystem", PciId.parse), ("address", PciAddress.parse)):
-        value = getattr(controller, key)
+    values: list[tuple[str, str, Callable[[str], object]]] = [
+        ("id", controller.id, PciId.parse),
+        ("subsystem", controller.subsystem, PciId.parse),
+        ("address", controller.address, PciAddress.parse),
+        ("path", controller.path, _parse_path),
+        *((f"siblings[{number}]", sibling, _parse_function) for number, sibling in enumerate(controller.siblings)),
+    ]
+    for key, value, parse in values:
         try:
-            _ = parse(value) if value else None
+            _ = parse(value) if value or "[" in key else None
         except ValueError as error:
             raise UsageError(f"{name}: the key 'controller.{key}': {error}") from error
+    if controller.path and controller.address and _parse_path(controller.path) != PciAddress.parse(controller.address):
+        raise UsageError(f"{name}: the key 'controller.path' ends in another function than {controller.address!r}, the address")
 
 
-def _check_siblings(controller: ControllerSection, name: str) -> None:
-    for number, address in enumerate(controller.siblings):
-        try:
-            _ = PciAddress.parse(address)
-        except ValueError as error:
-            raise UsageError(f"{name}: the key 'controller.siblings[{number}]': {error}") from error
+def _parse_path(text: str) -> PciAddress:
+    """Return the function at the end of a path like ``pci0000:00/0000:00:1c.0/0000:05:00.0``; anything else is a ValueError."""
+    *above, last = text.removeprefix("/sys/devices/").strip("/").split("/")
+    if not any(re.fullmatch(r"pci[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}", part) for part in above):
+        raise ValueError(f"{text!r} is not a path like pci0000:00/0000:00:1c.0/0000:05:00.0")
+    return PciAddress.parse(last)
+
+
+def _parse_function(text: str) -> PciAddress | PciId:
+    """Read the address or the id of a function; anything else is a ValueError."""
+    for parse in (PciAddress.parse, PciId.parse):
+        with suppress(ValueError):
+            return parse(text)
+    raise ValueError(f"{text!r} is neither an address like 0000:05:00.1 nor an id like 1033:0194")
 
 
 def _check_board(board: BoardSection, name: str) -> None:

@@ -112,28 +112,18 @@ def _finish_dead_runs(host: Transport, wait: int) -> None:
 
 def _cleared(config: BenchConfig, facts: HostFacts, *, quiet: bool) -> tuple[PciDevice, ...]:
     """Return the controller that the bench file names and its siblings, if no rule stands against it; say why it is allowed."""
-    from harness.rules.clearance import GUARDS, clear
-    from harness.rules.groups import members_to_bind
-    from harness.rules.registry import judge_all
-    from harness.rules.rule import find_target
+    from harness.bench.wish import find_wished
+    from harness.rules.clearance import clear
+    from harness.rules.registry import RULES, judge_all
 
-    wanted = config.controller
-    target = find_target(
-        facts,
-        id=wanted.id or None,
-        address=wanted.address or None,
-        subsystem=wanted.subsystem or None,
-        driver=wanted.driver,
-        siblings=wanted.siblings,
-    )
-    findings = judge_all(facts, target)
-    controller = clear(target, findings)
+    target = find_wished(config, facts)
+    devices = clear(facts, target)
     if not quiet:
-        say(f"allowed, since no rule stands against taking {controller.address}:")
-        for finding in findings:
-            if finding.rule in GUARDS:
+        say(f"allowed, since no rule stands against taking {devices[0].address}:")
+        for finding in judge_all(facts, target):
+            if RULES[finding.rule].guards:
                 say(f"  {finding.rule}  {visible(finding.message)}")
-    return members_to_bind(facts, target)
+    return devices
 
 
 def _show_plan(facts: HostFacts, devices: Sequence[PciDevice], driver: str) -> None:

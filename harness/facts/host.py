@@ -11,6 +11,7 @@ from harness.core.pci import PciAddress, PciId
 from harness.facts.acpi import Acpi, find_acpi_disagreements, read_acpi
 from harness.facts.cpu import Cpu, read_cpu
 from harness.facts.disagreement import Disagreement
+from harness.facts.holders import Holders, read_holders
 from harness.facts.iommu import Iommu, find_iommu_disagreements, read_iommu
 from harness.facts.kernel import Board, Kernel, read_board, read_kernel
 from harness.facts.log import KernelLog, read_boot_log, read_log
@@ -18,7 +19,8 @@ from harness.facts.modules import Kvm, Vfio, read_kvm, read_qemu_version, read_t
 from harness.facts.names import read_pci_names
 from harness.facts.network import NetworkInterface, read_network
 from harness.facts.network import find_unplaced as find_unplaced_interfaces
-from harness.facts.pci import PciDevice, find_pci_disagreements, read_pci
+from harness.facts.pci import PciDevice, find_pci_disagreements, plain_path, read_pci
+from harness.facts.seat import Seat, read_seat
 from harness.facts.storage import Disk, read_disks
 from harness.facts.storage import find_unplaced as find_unplaced_disks
 from harness.facts.sysfs import timed_out
@@ -41,6 +43,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     ``gaps`` names what the host would not say: ``commands/dmesg denied``, ``sections/pci timed out``.
     ``unasked`` names the sections of the probe of which the capture holds nothing and that nobody asked the host for.
     ``xhci_module``: the host's driver for xHCI controllers is ``loaded``, ``builtin`` or ``unknown``.
+    ``seat`` tells of the people at the host, ``holders`` of the processes that have a node of VFIO or USB open.
     ``unread`` names the lists of what the host would lose that did not come, for whatever reason: they prove nothing; and each
     disk and interface of which it was not read where it hangs.
     """
@@ -66,6 +69,8 @@ class HostFacts(msgspec.Struct, frozen=True):
     unread: tuple[str, ...] = (*LISTS, SESSION)
     unasked: tuple[str, ...] = ()
     xhci_module: str = "unknown"
+    seat: Seat = Seat()
+    holders: Holders = Holders()
 
     def find_pci(self, address: str | PciAddress) -> PciDevice | None:
         """Return the function at an address."""
@@ -96,11 +101,12 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
     iommu = read_iommu(capture, acpi, log, boot.lines)
     tree = read_usb_tree(capture)
     usb = read_usb(capture, tree)
+    kernel = _with_log(read_kernel(capture), log)
     return HostFacts(
         taken=capture.taken,
         board=read_board(capture),
         cpu=read_cpu(capture),
-        kernel=_with_log(read_kernel(capture), log),
+        kernel=kernel,
         acpi=acpi,
         iommu=iommu,
         pci=read_pci(capture, read_pci_names() if names is None else names, _read_told_groups(iommu)),
@@ -123,6 +129,8 @@ def read_facts(capture: Capture, names: Mapping[str, str] | None = None) -> Host
         unread=_read_unread(capture, iommu),
         unasked=_read_unasked(capture),
         xhci_module=read_xhci_module(capture),
+        seat=read_seat(capture),
+        holders=read_holders(capture, container=kernel.container),
     )
 
 
@@ -138,9 +146,11 @@ def find_controllers(
     id: PciId | str | None = None,  # noqa: A002 (the bench file's key)
     address: PciAddress | str | None = None,
     subsystem: PciId | str | None = None,
+    path: str | None = None,
 ) -> tuple[PciDevice, ...]:
     """Return the xHCI controllers (class 0c0330) that fit all that is given; with nothing given, every one."""
-    return tuple(device for device in find_functions(facts, id=id, address=address, subsystem=subsystem) if device.is_xhci)
+    fitting = find_functions(facts, id=id, address=address, subsystem=subsystem, path=path)
+    return tuple(device for device in fitting if device.is_xhci)
 
 
 def find_functions(
@@ -149,9 +159,15 @@ def find_functions(
     id: PciId | str | None = None,  # noqa: A002 (the bench file's key)
     address: PciAddress | str | None = None,
     subsystem: PciId | str | None = None,
+    path: str | None = None,
 ) -> tuple[PciDevice, ...]:
-    """Return the PCI functions of any class that fit all that is given."""
-    asked = {"id": _spelled(id), "address": _full_address(address), "subsystem": _spelled(subsystem)}
+    """Return the PCI functions of any class that fit all that is given; ``path`` as ``PciDevice.slot_path`` spells it."""
+    asked = {
+        "id": _spelled(id),
+        "address": _full_address(address),
+        "subsystem": _spelled(subsystem),
+        "slot_path": plain_path(path) if path else None,
+    }
     return tuple(
         device for device in facts.pci if all(value is None or getattr(device, key) == value for key, value in asked.items())
     )

@@ -16,7 +16,7 @@ from harness.facts.lspci_tree import parse_lspci_tree
 from harness.facts.sysfs import exists, read_link_name, read_names, read_number, read_path, timed_out
 from harness.facts.told import Told, fill, interface_of, join_outputs
 
-_FOLDER = "sys/bus/pci/devices"
+_FOLDER, _REAL = "sys/bus/pci/devices", "/sys/devices/"
 _SLOTS = "sys/bus/pci/slots"
 _COMMANDS = ("commands/lspci", "commands/lspci-mm", "commands/lspci-tree")
 # PCI Express numbers a port 0 whose device is built in; of several the kernel calls the next 0-1.
@@ -37,7 +37,8 @@ class PciDevice(msgspec.Struct, frozen=True):
     ``class_known`` is off where no class was told, ``prog_if_known`` where a text gave the class without its last byte;
     ``driver_known`` is off where a function is without driver only because nothing shows drivers. ``label`` is the firmware's own
     name for what is built in. ``flr`` is what the capabilities say of a function level reset, None where no text shows
-    them; ``resets_known`` is off where a function is without reset methods only because nobody asked for them.
+    them; ``resets_known`` is off where a function is without reset methods only because nobody asked for them. ``vfio_device`` is
+    the name of its node in /dev/vfio/devices (Linux 6.6 and later).
     """
 
     address: str
@@ -67,11 +68,17 @@ class PciDevice(msgspec.Struct, frozen=True):
     label: str = ""
     flr: bool | None = None
     resets_known: bool = True
+    vfio_device: str = ""
 
     @property
     def pci_address(self) -> PciAddress:
         """Return the address as a value that compares and sorts."""
         return PciAddress.parse(self.address)
+
+    @property
+    def slot_path(self) -> str:
+        """Return the way from the host bridge, ``pci0000:00/0000:00:1c.0/0000:05:00.0``; empty: not known."""
+        return plain_path(self.path) if self.path.startswith(_REAL) else ""
 
     @property
     def class_text(self) -> str:
@@ -94,6 +101,11 @@ class PciDevice(msgspec.Struct, frozen=True):
         """Return whether it may share a group with a device that is given away: a PCI bridge, or a host bridge without driver."""
         kind = self.class_code >> 8
         return kind == _PCI_BRIDGE or (kind == _HOST_BRIDGE and self.driver is None)
+
+
+def plain_path(path: str) -> str:
+    """Return a path in sysfs from below /sys/devices."""
+    return path.removeprefix(_REAL).strip("/").lower()
 
 
 def read_pci(capture: Capture, names: Mapping[str, str], groups: Mapping[str, str] | None = None) -> tuple[PciDevice, ...]:
@@ -256,6 +268,7 @@ def _read_device(capture: Capture, address: str) -> PciDevice:
         class_known=kind is not None,
         prog_if_known=kind is not None,
         label=capture.text(f"{folder}/label") or "",
+        vfio_device=next(iter(read_names(capture, f"{folder}/vfio-dev")), ""),
     )
 
 

@@ -14,7 +14,7 @@ unset CDPATH
 root=${THROUGHPASS_ROOT:-}
 tick=${THROUGHPASS_TICK:-5}
 batch=
-SECTIONS='kernel cpu iommu acpi pci links usb block mounts net modules devices log qemu tools'
+SECTIONS='kernel cpu iommu acpi pci links usb seat block mounts net modules devices holders log qemu tools'
 LONGEST=8388608 # bytes of a command's output: the last ones
 
 item() { # status name data
@@ -67,6 +67,7 @@ texts_of() { # what these sections read whole
     for name; do
         case $name in
         kernel) files="$files etc/os-release proc/self/status proc/self/limits proc/consoles proc/meminfo" ;;
+        seat) files="$files proc/bus/input/devices" ;;
         cpu) files="$files proc/cpuinfo proc/interrupts" ;;
         mounts) files="$files proc/self/mountinfo proc/swaps" ;;
         net) files="$files proc/net/route proc/net/ipv6_route proc/net/if_inet6" ;;
@@ -194,6 +195,7 @@ section_pci() {
         link "$device/driver/module"
         link "$device/iommu_group"
         present "$device/reset" # exists or not; reading is refused and writing resets the device
+        names "$device/vfio-dev"
         names "$device/msi_irqs"
         for interrupt in "$device"/msi_irqs/*; do
             line "$interrupt" # msi or msix, which is the same for all
@@ -232,6 +234,23 @@ section_usb() {
     done
 }
 
+section_seat() { # who sits at the host's own screen; what systemd's logind keeps of each session
+    names run/systemd/sessions
+    for session in run/systemd/sessions/*; do
+        [ -f "$session" ] || continue # beside them lie pipes, which would block
+        list=
+        while IFS= read -r value; do
+            case $value in
+            SEAT=* | REMOTE=* | CLASS=* | STATE=*)
+                list="$list$value
+"
+                ;;
+            esac
+        done <"$session"
+        item read "$session" "$list"
+    done
+}
+
 section_block() {
     for block in sys/class/block/*; do
         case $block in
@@ -250,6 +269,10 @@ section_block() {
     # A mount that no process can reach (below an overlay, in an abandoned initramfs) still shows here.
     for kind in ext4 xfs f2fs erofs; do names "sys/fs/$kind"; done
     for pool in sys/fs/btrfs/*/devices; do names "$pool"; done
+    # What a disk is a member of though nothing is built upon it now: udev keeps what it saw there.
+    if [ -d run/udev/data ]; then
+        item read commands/udev-filesystems "$(grep -E '^E:ID_FS_TYPE=' run/udev/data/b* /dev/null)"
+    fi
     # ZFS alone says which disks it has. Its program would load a module that is not there.
     if [ -d sys/module/zfs ] || [ -n "$root" ]; then output zpool zpool status -LP; fi
 }
@@ -292,6 +315,40 @@ section_devices() {
     for file in dev/kvm dev/vfio/*; do
         if [ ! -d "$file" ]; then node "$file"; fi
     done
+}
+
+section_holders() { # who has a node of VFIO or of a USB device open: three processes, however many there are on the host
+    [ -d proc/1 ] || [ -d proc/self ] || return 0
+    # shellcheck disable=SC2012 # names of descriptors are numbers, and find prints no links everywhere
+    # Under the heading of its folder, each link to such a node; names of owners (-n) might be asked of a network. What is no folder
+    # is listed first: without that line ls did not run, be it that there are more processes than arguments.
+    found=$(ls -ln /dev/null proc/[0-9]*/fd | sed -n -e 1p -e '/^proc.*:$/h' \
+        -e '/ -> \/dev\/vfio\//b told' -e '/ -> \/dev\/bus\/usb\//b told' -e '/ -> anon_inode:\[vfio-device\]/b told' -e d \
+        -e ': told' -e 'x;p;x;p')
+    newline='
+'
+    list=
+    process=
+    listed=
+    set -f
+    IFS=$newline
+    for value in $found; do
+        case $value in
+        c*) listed=yes ;;
+        proc/*)
+            process=${value#proc/}
+            process=${process%%/*}
+            ;;
+        *)
+            program=
+            IFS= read -r program <"proc/$process/comm"
+            list="$list$process ${value##* -> }	$program$newline"
+            ;;
+        esac
+    done
+    unset IFS
+    set +f
+    if [ -n "$listed" ] && [ -r proc/1/fd ]; then item read commands/holders "$list"; else item denied commands/holders "$list"; fi
 }
 
 section_log() {

@@ -19,7 +19,10 @@ _SECTOR_BYTES = 512
 _USB_DEVICE = re.compile(r"^\d+-\d+(\.\d+)*$")
 _FILESYSTEMS = ("ext4", "xfs", "f2fs", "erofs")
 _TRANSPORTS = ("uas", "usb-storage")
-_ZPOOL = "commands/zpool"
+_ZPOOL, _UDEV = "commands/zpool", "commands/udev-filesystems"
+_SEEN_BY_UDEV = re.compile(r"^[^:\n]*/b(\d+:\d+):E:ID_FS_TYPE=(\S+)$", re.MULTILINE)
+# What blkid calls a part of something larger; the host may set it to work at any time, also by itself when it comes back.
+_MEMBER = re.compile(r"LVM2_member|LVM1_member|\w+_raid_member|zfs_member|bcache|drbd\w*|ceph_bluestore|mpath_member|DM_\w+|VxVM")
 _UNLISTED = re.compile(r"^(?:loop|ram)\d")
 # The kernel's own names of disks and partitions; others (/dev/root, /dev/disk/...) are only links.
 _OWN_NAME = re.compile(r"^/dev/((?:sd|hd|vd|xvd|nvme|mmcblk|md|dm-)\w+)$")
@@ -30,7 +33,8 @@ class Disk(msgspec.Struct, frozen=True):
     """One whole disk. ``serial`` is the USB device's if it hangs on one; ``transport`` is ``usb-storage``, ``uas`` or None.
 
     ``used_for`` names what the host does with it or its partitions, also through dm and md: ``root``, mount points, ``swap``,
-    ``held by md0``, ``ext4 mounted out of sight``; empty: nothing, or ``uses_known`` is off: not all of its users were read.
+    ``held by md0``, ``ext4 mounted out of sight``, ``marked as LVM2_member``; empty: nothing, or ``uses_known`` is off: not
+    all of its users were read.
     """
 
     name: str
@@ -172,6 +176,15 @@ def _read_uses(capture: Capture, blocks: Mapping[str, _Block]) -> dict[str, list
         seen = [use for name in members for use in uses[name]] or [f"{filesystem} mounted out of sight"]
         for name in members:
             uses[name] = uses[name] or list(seen)
+    return _with_members(capture, blocks, uses)
+
+
+def _with_members(capture: Capture, blocks: Mapping[str, _Block], uses: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the uses with those that udev alone shows: parts of something larger, upon which nothing is built now."""
+    for number, kind in _SEEN_BY_UDEV.findall(capture.text(_UDEV) or ""):
+        name = _by_number(number, blocks)
+        if name and _MEMBER.fullmatch(kind) and not blocks[name].holders:
+            uses[name] = uses[name] or [f"marked as {kind}"]
     return uses
 
 

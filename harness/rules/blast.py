@@ -8,13 +8,14 @@ import msgspec
 
 from harness.core.finding import Evidence
 from harness.facts.host import GROUPS, MOUNTS, ROUTES, SWAPS, HostFacts
+from harness.facts.members import find_members
 from harness.facts.network import NetworkInterface
 from harness.facts.pci import PciDevice
 from harness.facts.storage import Disk
 from harness.facts.usb import UsbDevice
 from harness.facts.usb_bus import UsbNode
 from harness.rules.controller import describe
-from harness.rules.groups import find_members, is_in_use
+from harness.rules.groups import is_in_use
 from harness.rules.losses import USB_CONSOLES, holds_console, shows_usb
 
 _HID, _MOUSE = "03", "030102"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.core.finding import Evidence, Severity
-from harness.core.pci import XHCI_CLASS
+from harness.core.pci import XHCI_CLASS, PciAddress
 from harness.facts.host import HostFacts, find_controllers, find_functions
-from harness.facts.pci import PciDevice
+from harness.facts.pci import PciDevice, plain_path
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
 _PCI = "/sys/bus/pci/devices"
@@ -16,10 +16,11 @@ _FLR_BROKEN = {"1022:148c", "1022:149c"}  # they announce it and hang: Linux has
     "PCI001",
     title="Exactly one xHCI controller is what the bench file names",
     why="Addresses move when a card or the firmware changes, and identical cards look alike: the wrong one must never be passed.",
-    remedy="name the controller beyond doubt in the bench file: [controller] id, address, subsystem",
+    remedy="name the controller beyond doubt in the bench file: [controller] id, address, subsystem, path",
     source="QubesOS/qubes-issues#7792, xcp-ng/xcp#412, xcp-ng/xcp#414, projectceladon/vm_manager#20",
     scope="controller",
     required=True,
+    guards=True,
 )
 def one_controller(facts: HostFacts, target: Target) -> Opinion:
     """Compare what was asked for with the PCI functions of the host."""
@@ -28,11 +29,11 @@ def one_controller(facts: HostFacts, target: Target) -> Opinion:
         return Opinion(Severity.PASS, f"the controller is {describe(controller)}", (_evidence(controller),))
     if facts.section_timed_out("pci") or not facts.pci:
         return Opinion(Severity.UNKNOWN, "the host did not show its PCI devices")
-    fitting = find_functions(facts, id=target.id, address=target.address, subsystem=target.subsystem)
+    fitting = find_functions(facts, id=target.id, address=target.address, subsystem=target.subsystem, path=target.path)
     controllers = tuple(device for device in fitting if device.is_xhci)
     if len(controllers) > 1:
         return _ambiguous(target, controllers)
-    if fitting and (target.id or target.address or target.subsystem):
+    if fitting and (target.id or target.address or target.subsystem or target.path):
         return _wrong_class(fitting)
     return _not_found(facts, target)
 
@@ -76,13 +77,15 @@ def _told_reset(controller: PciDevice) -> Opinion:
 
 def _evidence(device: PciDevice) -> Evidence:
     text = f"id {device.id}, subsystem {device.subsystem or 'none'}, class {device.class_text}, driver {device.driver or 'none'}"
-    return Evidence(f"{_PCI}/{device.address}", text)
+    path = f", path {device.slot_path}" if device.slot_path else ""
+    return Evidence(f"{_PCI}/{device.address}", text + path)
 
 
 def _ambiguous(target: Target, controllers: tuple[PciDevice, ...]) -> Opinion:
     addresses = ", ".join(device.address for device in controllers)
     message = f"{len(controllers)} controllers fit {target.wish}: {addresses}"
-    remedy = f"pin one in the bench file: [controller] address = one of {addresses}"
+    lines = ", or ".join(f'address = "{device.address}"' for device in controllers)
+    remedy = f"pin one in the bench file: [controller] {lines}"
     return Opinion(Severity.REFUSAL, message, tuple(map(_evidence, controllers)), remedy)
 
 
@@ -93,19 +96,51 @@ def _wrong_class(fitting: tuple[PciDevice, ...]) -> Opinion:
 
 
 def _not_found(facts: HostFacts, target: Target) -> Opinion:
-    """Tell a missing controller from one that moved: there another device sits at the address, or it sits elsewhere."""
+    """Tell a missing controller from one that moved: there another device sits at its place, or it sits elsewhere."""
     others = find_controllers(facts)
     evidence = tuple(map(_evidence, others)) or (Evidence(_PCI, f"no function of class {XHCI_CLASS:06x}"),)
-    occupant = facts.find_pci(target.address) if target.address else None
+    occupant = _occupant(facts, target)
     if occupant is not None:
-        there = f"{describe(occupant)}, subsystem {occupant.subsystem or 'none'}"
-        message = f"at the address is {there}, not {target.wish}: addresses moved"
-        return Opinion(Severity.REFUSAL, message, (_evidence(occupant), *evidence))
+        return _judge_occupant(occupant, target, (_evidence(occupant), *evidence))
+    place = target.address or target.path
     moved = find_controllers(facts, id=target.id, subsystem=target.subsystem) if target.id or target.subsystem else ()
-    if moved:
+    if moved and place:
         places = ", ".join(device.address for device in moved)
-        return Opinion(
-            Severity.REFUSAL, f"nothing is at {target.address}, but what is named is at {places}: addresses moved", evidence
-        )
+        message = f"nothing is at {place}, but what is named is at {places}: addresses moved"
+        remedy = "see which card it is, then pin it in the bench file: " + " or ".join(map(_pin, moved))
+        return Opinion(Severity.REFUSAL, message, evidence, remedy)
     listed = ", ".join(map(describe, others)) or "none"
     return Opinion(Severity.FAILURE, f"no PCI function fits {target.wish}; xHCI controllers of the host: {listed}", evidence)
+
+
+def _occupant(facts: HostFacts, target: Target) -> PciDevice | None:
+    """Return what sits at the pinned place."""
+    found = find_functions(facts, address=target.address) if target.address else ()
+    found = found or (find_functions(facts, path=target.path) if target.path else ())
+    return next(iter(found), None)
+
+
+def _judge_occupant(found: PciDevice, target: Target, evidence: tuple[Evidence, ...]) -> Opinion:
+    """Compare what sits at the pinned place with each pin; what is not shown of it fits no more than it differs."""
+    pins = {
+        "id": (found.id, (target.id or "").lower()),
+        "subsystem": (found.subsystem, (target.subsystem or "").lower()),
+        "path": (found.slot_path, plain_path(target.path or "")),
+        "address": (found.address, str(PciAddress.parse(target.address)) if target.address else ""),
+    }
+    hidden = [name for name, (there, pin) in pins.items() if pin and not there and found.source != "sysfs"]
+    differing = {name: both for name, both in pins.items() if both[1] and both[0] != both[1] and name not in hidden}
+    if not differing:
+        return Opinion(Severity.UNKNOWN, f"the host does not show the {', '.join(hidden)} of {describe(found)}", evidence)
+    told = "; ".join(f"{name} is {there or 'none'}, the bench file pins {pin}" for name, (there, pin) in differing.items())
+    kind = "" if found.is_xhci else f" (class {found.class_text}, no xHCI controller)"
+    message = f"at the pinned place is {describe(found)}{kind}, not {target.wish}: {told}: addresses moved"
+    remedy = f"find the card again (lspci -D); if this one is meant, in the bench file: {_pin(found)}"
+    return Opinion(Severity.REFUSAL, message, evidence, remedy if found.is_xhci else "")
+
+
+def _pin(device: PciDevice) -> str:
+    """Return the lines of a bench file that pin a function."""
+    subsystem = f', subsystem = "{device.subsystem}"' if device.subsystem else ""
+    path = f', path = "{device.slot_path}"' if device.slot_path else ""
+    return f'[controller] address = "{device.address}", id = "{device.id}"{subsystem}{path}'

@@ -11,6 +11,7 @@ from harness.rules.groups import PASSING_DRIVERS
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule
 
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+_STUB = "pci-stub"
 _NO_IOMMU_USED = re.compile(r"taint for vfio-noiommu|vfio-noiommu device", re.IGNORECASE)
 
 
@@ -23,8 +24,8 @@ _NO_IOMMU_USED = re.compile(r"taint for vfio-noiommu|vfio-noiommu device", re.IG
     required=True,
     tried=True,
 )
-def vfio_pci(facts: HostFacts, _: Target) -> Opinion:
-    """Tell where the driver is."""
+def vfio_pci(facts: HostFacts, target: Target) -> Opinion:
+    """Tell where the driver is; a controller that is only reserved, by pci-stub, does not need it."""
     places = {
         "loaded": Evidence("/proc/modules", "vfio_pci"),
         "builtin": Evidence("/sys/bus/pci/drivers", "vfio-pci"),
@@ -34,6 +35,9 @@ def vfio_pci(facts: HostFacts, _: Target) -> Opinion:
     if state in places:
         return Opinion(Severity.PASS, f"vfio-pci is available ({state})", (places[state],))
     evidence = (Evidence(f"/lib/modules/{facts.kernel.release}", "no vfio-pci" if state == "missing" else "not readable"),)
+    if state == "missing" and target.driver == _STUB:
+        message = f"kernel {facts.kernel.release} has no vfio-pci: {_STUB} reserves the controller all the same, no guest gets it"
+        return Opinion(Severity.INFORMATION, message, evidence)
     if state == "missing":
         return Opinion(Severity.FAILURE, f"kernel {facts.kernel.release} has no vfio-pci", evidence)
     return Opinion(Severity.UNKNOWN, "the host does not show whether it has vfio-pci", evidence)
@@ -59,15 +63,33 @@ def noiommu_mode(facts: HostFacts, _: Target) -> Opinion:
 
 
 @controller_rule(
+    "VFI004",
+    title="The driver that the bench file names hands the controller to a guest",
+    why="pci-stub only keeps the host's own driver away; a guest gets a PCI function from vfio-pci.",
+    remedy="",
+    source="driver-api/vfio.html, https://wiki.xenproject.org/wiki/Xen_PCI_Passthrough",
+    informs=True,
+    about="suite",
+)
+def reserving_driver(_facts: HostFacts, target: Target, _controller: PciDevice) -> Opinion:
+    """Tell what the driver of the bench file can do: for information, since to reserve may be all that is wanted."""
+    evidence = (Evidence("bench file", f'[controller] driver = "{target.driver}"'),)
+    if target.driver == _STUB:
+        return Opinion(Severity.INFORMATION, f"{_STUB} only reserves the controller: a guest needs vfio-pci", evidence)
+    return Opinion(Severity.PASS, f"{target.driver} hands the controller to a guest", evidence)
+
+
+@controller_rule(
     "PCI002",
     title="The controller's present driver is known",
     why="It is the driver that the controller is given back to; its name differs from board to board and from its module's.",
-    remedy="where nobody uses it: unbind it, clear driver_override, modprobe xhci_pci, echo ADDRESS >/sys/bus/pci/drivers_probe",
+    remedy="where nobody uses it: clear driver_override, modprobe xhci_pci, echo ADDRESS >/sys/bus/pci/drivers_probe",
     source="QubesOS/qubes-issues#5713, QubesOS/qubes-issues#5843, dracut-ng/dracut#2491, balena-os/balena-raspberrypi#1361",
     required=True,
+    guards=True,
 )
 def present_driver(_facts: HostFacts, _target: Target, controller: PciDevice) -> Opinion:
-    """Tell the driver in sysfs; one that is already the passing driver was left behind by somebody."""
+    """Tell the driver in sysfs. One that reserves is given back to as well; HLD001 asks who uses the controller through it."""
     if controller.source != "sysfs" or not controller.driver_known:
         return _told_driver(controller)
     source = f"/sys/bus/pci/devices/{controller.address}"
@@ -119,6 +141,6 @@ def _told_driver(controller: PciDevice) -> Opinion:
 
 def _judge_driver(driver: str, evidence: tuple[Evidence, ...]) -> Opinion:
     if driver in PASSING_DRIVERS:
-        message = f"the controller is on {driver} already: it is taken over and goes back to that, and the host cannot measure it"
-        return Opinion(Severity.CONDITION, message, evidence)
+        message = f"the controller is already on {driver}, which reserves it: it is taken over, and given back to that"
+        return Opinion(Severity.INFORMATION, message, evidence)
     return Opinion(Severity.PASS, f"the controller's driver is {driver}", evidence)

@@ -6,16 +6,15 @@ import re
 
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import GROUPS, HostFacts
-from harness.facts.iommu import group_of
+from harness.facts.members import find_group, find_members
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_removal
 from harness.rules.controller import describe
-from harness.rules.rule import Opinion, Target, controller_rule, host_rule, was_cut_off
+from harness.rules.rule import Opinion, Target, bench_line, controller_rule, host_rule, was_cut_off
 
 PASSING_DRIVERS = frozenset({"vfio-pci", "pci-stub"})
 """Drivers that reserve a device and do nothing with it."""
 
-_PART = "move the card to another slot, best one directly on the processor, or move the other device"
 _OVERRIDE = re.compile(r"PCIe ACS overrides enabled", re.IGNORECASE)
 
 
@@ -23,36 +22,17 @@ _OVERRIDE = re.compile(r"PCIe ACS overrides enabled", re.IGNORECASE)
     "GRP001",
     title="The controller's IOMMU group holds nothing that the host uses",
     why="A group is passed as a whole: every device in it leaves the host. Bridges stay; one without driver is no loss.",
-    remedy=_PART,
+    remedy="move the card to another slot, best one directly on the processor, or move the other device",
     source="foxlet/vmra1n#4, 64kramsystem/vga-passthrough#34, harvester/harvester#7354, PVE-Tools/PVE-Tools-9#98",
     required=True,
+    guards=True,
 )
 def group_members(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
     """Look for members that are neither the controller nor a bridge, and that a driver of the host's uses."""
     name = find_group(facts, controller)
     if name is None:
         return _judge_no_group(facts, controller)
-    members = find_members(facts, controller)
-    evidence = (Evidence(f"{GROUPS}/{name}/devices", "\n".join(map(_describe_member, members.items())) or "(not read)"),)
-    foreign = [device for device in members.values() if device and device.class_known and not device.is_bridge]
-    foreign = [device for device in foreign if device.address != controller.address]
-    unseen = [address for address, device in members.items() if device is None or not device.class_known]
-    # What sysfs lists and does not describe counts as foreign; a text may only have left its class out.
-    used = [device for device in foreign if is_in_use(device)]
-    names = [describe(device) for device in used if device.address not in target.siblings]
-    names += unseen if facts.iommu.groups_source == "sysfs" else []
-    if strangers := [address for address in target.siblings if address not in members or address == controller.address]:
-        message = f"no sibling of the controller, in its group {name}, is at {', '.join(strangers)}"
-        return Opinion(Severity.REFUSAL, message, evidence, "take it out of [controller] siblings in the bench file")
-    if names:
-        message = f"group {name} also holds {', '.join(names)}"
-        remedy = (_one_card(controller, foreign) if not unseen else "") or _PART
-        return Opinion(Severity.REFUSAL, message, evidence, "; ".join(filter(None, (remedy, _allowing(used, unseen)))))
-    if unseen or was_cut_off(facts, "pci") or not _is_whole(facts, name, controller):
-        return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {name}", evidence)
-    if foreign:
-        return _judge_others(name, used, foreign, evidence)
-    return Opinion(Severity.PASS, f"group {name} holds the controller and nothing but bridges beside it", evidence)
+    return _judge_members(facts, target, controller, name)
 
 
 @host_rule(
@@ -83,44 +63,28 @@ def is_in_use(device: PciDevice) -> bool:
     return not device.driver_known or device.driver not in {None, *PASSING_DRIVERS}
 
 
-def find_group(facts: HostFacts, device: PciDevice) -> str | None:
-    """Return the IOMMU group of a function: by its link in sysfs, or by the listing of a text where sysfs shows none."""
-    if device.group is not None or (device.source == "sysfs" and facts.iommu.groups_source == "sysfs"):
-        return device.group
-    return group_of(facts.iommu, device.address)
+def _judge_members(facts: HostFacts, target: Target, controller: PciDevice, name: str) -> Opinion:
+    members = find_members(facts, controller)
+    evidence = (Evidence(f"{GROUPS}/{name}/devices", "\n".join(map(_describe_member, members.items())) or "(not read)"),)
+    foreign = [device for device in members.values() if device and device.class_known and not device.is_bridge]
+    foreign = [device for device in foreign if device.address not in target.addresses]
+    unseen = [address for address, device in members.items() if device is None or not device.class_known]
+    # What sysfs lists and does not describe counts as foreign; a text may only have left its class out.
+    names = [*map(describe, filter(is_in_use, foreign)), *(unseen if facts.iommu.groups_source == "sysfs" else ())]
+    if names:
+        message = f"group {name} also holds {', '.join(names)}"
+        return Opinion(Severity.REFUSAL, message, evidence, "" if unseen else _part_or_name(controller, foreign, target))
+    if unseen or was_cut_off(facts, "pci") or not _is_whole(facts, name, controller):
+        return Opinion(Severity.UNKNOWN, f"the host does not show all of what is in group {name}", evidence)
+    if target.siblings or target.absent_siblings:
+        return _judge_named(name, target, foreign, evidence)
+    if foreign:
+        return _judge_idle(name, foreign, evidence)
+    return Opinion(Severity.PASS, f"group {name} holds the controller and nothing but bridges beside it", evidence)
 
 
-def find_members(facts: HostFacts, device: PciDevice) -> dict[str, PciDevice | None]:
-    """Return all functions in a function's group, itself among them, by address; None for one that is only named."""
-    name = find_group(facts, device)
-    if name is None:
-        return {}
-    linked = [other.address for other in facts.pci if other.group == name]
-    return {address: facts.find_pci(address) for address in sorted({*linked, *facts.iommu.groups.get(name, ())})}
-
-
-def members_to_bind(facts: HostFacts, target: Target) -> tuple[PciDevice, ...]:
-    """Return the controller, and the members of its group that the bench file lets go with it; bridges stay."""
-    if target.controller is None:
-        return ()
-    members = find_members(facts, target.controller)
-    siblings = [members.get(address) for address in target.siblings]
-    return (target.controller, *(device for device in siblings if device is not None and not device.is_bridge))
-
-
-def _allowing(used: list[PciDevice], unseen: list[str]) -> str:
-    """Return the line of the bench file that would let all of them go."""
-    if unseen:
-        return ""
-    listed = ", ".join(f'"{device.address}"' for device in used)
-    return f"or let them go with it, in the bench file: [controller] siblings = [{listed}]"
-
-
-def _judge_others(name: str, used: list[PciDevice], others: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:
-    """Judge a group whose other members no driver of the host's uses, but for those that may go with the controller."""
-    if used:
-        message = f"group {name} also holds {', '.join(map(describe, used))}, which the bench file lets go with the controller"
-        return Opinion(Severity.INFORMATION, message, evidence)
+def _judge_idle(name: str, others: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:
+    """Judge a group whose other members no driver of the host's uses."""
     listed = ", ".join(map(describe, others))
     if any(device.driver for device in others):
         message = f"group {name} also holds {listed}, reserved for a guest: it must be the same guest"
@@ -147,12 +111,26 @@ def _judge_no_group(facts: HostFacts, controller: PciDevice) -> Opinion:
     return Opinion(Severity.FAILURE, "the controller is in no IOMMU group", evidence, "see IOM001")
 
 
-def _one_card(controller: PciDevice, foreign: list[PciDevice]) -> str:
-    """Return the remedy where all of the group is one card: no slot parts its functions."""
+def _judge_named(name: str, target: Target, idle: list[PciDevice], evidence: tuple[Evidence, ...]) -> Opinion:
+    """Judge a group of which the bench file names members: one that is not there was meant for another host, or another slot."""
+    if target.absent_siblings:
+        message = f"the bench file names siblings that group {name} does not hold: {', '.join(target.absent_siblings)}"
+        remedy = f"take it out of [controller] siblings, or name what is there: {evidence[0].source}"
+        return Opinion(Severity.REFUSAL, message, evidence, remedy)
+    if any(device.driver for device in idle):
+        return _judge_idle(name, idle, evidence)
+    message = f"group {name} also holds {', '.join(map(describe, target.siblings))}: named in the bench file, and bound too"
+    return Opinion(Severity.INFORMATION, message, evidence)
+
+
+def _part_or_name(controller: PciDevice, foreign: list[PciDevice], target: Target) -> str:
+    """Return the two remedies: to part the devices (no slot parts the functions of one card), or to bind them too."""
     card = controller.address.rpartition(".")[0]
-    if any(device.address.rpartition(".")[0] != card for device in foreign):
-        return ""
-    return "these are functions of one card, which no other slot parts: move the other device's work to another card"
+    alone = all(device.address.rpartition(".")[0] == card for device in foreign)
+    one = "these are functions of one card, which no other slot parts: move the other device's work to another card"
+    several = "move the card to another slot, best one directly on the processor, or move the other device"
+    names = [device.address for device in (*target.siblings, *filter(is_in_use, foreign))]
+    return f"{one if alone else several}; or, where the host can spare it, {bench_line('controller', 'siblings', names)}"
 
 
 def _describe_member(member: tuple[str, PciDevice | None]) -> str:

@@ -1,6 +1,9 @@
-"""Rules about what the host loses with the controller: disks, the network, keyboards."""
+"""Rules about what the host loses with the controller: disks, the network, its console."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from harness.core.finding import Evidence, Severity
 from harness.facts.host import BLOCKS, INTERFACES, MOUNTS, ROUTES, SESSION, SWAPS, HostFacts
@@ -8,7 +11,9 @@ from harness.facts.network import NetworkInterface
 from harness.facts.pci import PciDevice
 from harness.facts.storage import Disk
 from harness.facts.usb import UsbDevice
-from harness.rules.rule import Opinion, Target, controller_rule
+from harness.rules.rule import Opinion, Target, bench_line, controller_rule
+
+_T = TypeVar("_T")
 
 USB_CONSOLES = ("ttyUSB", "ttyACM")
 _SERIAL = {"pl2303", "cp210x", "ch341", "ch341-uart", "cdc_acm", "mos7840", "ftdi_sio", "usb_serial_simple", "xr_serial"}
@@ -22,10 +27,11 @@ _USE_SOURCES = "/proc/self/mountinfo, /proc/swaps, /sys/class/block/*/holders, /
     remedy="move the disk to another controller, or unmount it (swapoff, stop the array); a root disk must move",
     source="PVE-Tools/PVE-Tools-9#98, foxlet/macOS-Simple-KVM#373",
     required=True,
+    guards=True,
 )
 def disks(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
-    """Look for uses of the disks behind the controller, and behind what goes with it."""
-    found = tuple(disk for address in leaving(target, controller) for disk in facts.disks_on(address))
+    """Look for uses of the disks behind the controller, and behind what is bound with it."""
+    found = unique(disk for address in target.addresses for disk in facts.disks_on(address))
     evidence = tuple(_evidence(disk) for disk in found)
     used = [disk for disk in found if disk.used_for]
     if used:
@@ -34,7 +40,7 @@ def disks(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
     late = [section for section in ("block", "mounts", "usb") if facts.section_timed_out(section)]
     if late:
         return Opinion(Severity.UNKNOWN, f"the host's disks were not read in whole ({', '.join(late)})", evidence)
-    if hidden := _hidden_uses(facts, found, controller):
+    if hidden := _hidden_uses(facts, found, target):
         return Opinion(Severity.UNKNOWN, f"the host does not show what it uses its disks for ({', '.join(hidden)})", evidence)
     nothing = Evidence("/sys/class/block", f"no disk behind {controller.address}")
     message = "the host uses none of the disks on the controller" if found else "there is no disk on the controller"
@@ -48,16 +54,22 @@ def disks(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
     remedy="connect to the host through another interface, or work at its own console",
     source="foxlet/macOS-Simple-KVM#373",
     required=True,
+    guards=True,
 )
 def network(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
-    """Look for interfaces behind the controller, and behind what goes with it, that carry the session or the only way out."""
-    found = tuple(interface for address in leaving(target, controller) for interface in facts.network_on(address))
+    """Look for interfaces behind the controller, and behind what is bound with it, that carry the session or the only way out."""
+    found = unique(interface for address in target.addresses for interface in facts.network_on(address))
     evidence = tuple(
         Evidence(f"/sys/class/net/{interface.interface}", f"{interface.path} {interface.state} {interface.address}")
         for interface in found
     )
-    if reason := _severed(facts, found, controller):
-        return Opinion(Severity.REFUSAL, reason, evidence)
+    if session := [interface.interface for interface in found if interface.carries_ssh]:
+        return Opinion(Severity.REFUSAL, f"{session[0]} on the controller carries this session", evidence)
+    ways = [name for name in _only_ways_out(facts, found, target) if name not in target.allow.interfaces]
+    if ways:
+        message = f"{ways[0]} on the controller is the host's only default route"
+        remedy = f"give the host another way out; or, where it needs none, {bench_line('allow', 'interfaces', ways)}"
+        return Opinion(Severity.REFUSAL, message, evidence, remedy)
     if hidden := _hidden_ways(facts, found):
         return Opinion(Severity.UNKNOWN, f"the host does not show which way leads to it ({', '.join(hidden)})", evidence)
     if found:
@@ -69,32 +81,6 @@ def network(facts: HostFacts, target: Target, controller: PciDevice) -> Opinion:
         "no network interface is on the controller",
         (Evidence("/sys/class/net", f"none behind {controller.address}"),),
     )
-
-
-@controller_rule(
-    "INP001",
-    title="No keyboard of the host is on the controller",
-    why="With its last keyboard a host without network can no longer be operated.",
-    remedy="",
-    source="foxlet/macOS-Simple-KVM#373",
-    informs=True,
-)
-def keyboards(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
-    """Name the keyboards on the controller: worth knowing, no reason to stop while the session goes another way."""
-    found = [device for device in facts.usb_on(controller.address) if device.is_keyboard]
-    others = [device for device in facts.usb if device.may_be_keyboard and device not in found]
-    evidence = tuple(Evidence(f"/sys/bus/usb/devices/{device.name}", f"{device.id} {device.product}".strip()) for device in found)
-    if not found and not shows_usb(facts, controller):
-        return Opinion(Severity.UNKNOWN, "the host does not show which USB devices are on the controller")
-    if not found and (unclear := [device for device in facts.usb_on(controller.address) if device.may_be_keyboard]):
-        message = f"an input device is on the controller, and no text tells whether it is a keyboard: {unclear[0].name}"
-        return Opinion(Severity.UNKNOWN, message, tuple(Evidence("lsusb", f"{item.name} {item.id}".strip()) for item in unclear))
-    if not found:
-        nothing = (Evidence("/sys/bus/usb/devices", f"no boot keyboard behind {controller.address}"),)
-        return Opinion(Severity.PASS, "no USB keyboard is on the controller", nothing)
-    names = ", ".join(device.name for device in found)
-    last = "" if others else ", the host's only USB keyboard"
-    return Opinion(Severity.INFORMATION, f"a keyboard is on the controller: {names}{last}", evidence)
 
 
 @controller_rule(
@@ -124,9 +110,9 @@ def consoles(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     return Opinion(Severity.PASS, "no console of the kernel is on the controller", evidence)
 
 
-def leaving(target: Target, controller: PciDevice) -> tuple[str, ...]:
-    """Return the addresses of all functions that leave the host: the controller's, and those of its siblings."""
-    return (controller.address, *(address for address in target.siblings if address != controller.address))
+def unique(found: Iterable[_T]) -> tuple[_T, ...]:
+    """Return each thing once, in order: what hangs below two of the functions is found twice."""
+    return tuple(dict.fromkeys(found))
 
 
 def shows_usb(facts: HostFacts, controller: PciDevice) -> bool:
@@ -148,27 +134,24 @@ def _is_serial_adapter(device: UsbDevice) -> bool:
     return any(driver in _SERIAL or driver.endswith("_sio") for driver in device.drivers)
 
 
-def _hidden_uses(facts: HostFacts, found: tuple[Disk, ...], controller: PciDevice) -> list[str]:
+def _hidden_uses(facts: HostFacts, found: Sequence[Disk], target: Target) -> list[str]:
     """Return what was not read of the uses of the controller's disks, or of which disks are on it."""
     hidden = [name for name in facts.unread if name in {MOUNTS, SWAPS} or name.startswith(BLOCKS)]
     hidden += [f"what is built upon {disk.name}" for disk in found if not disk.uses_known]
     shown = {disk.usb_device for disk in found}
-    storage = [device for device in facts.usb_on(controller.address) if is_storage(device) and device.name not in shown]
+    devices = [device for address in target.addresses for device in facts.usb_on(address)]
+    storage = [device for device in devices if is_storage(device) and device.name not in shown]
     return hidden + [f"the disk of USB device {device.name}" for device in storage]
 
 
-def _severed(facts: HostFacts, found: tuple[NetworkInterface, ...], controller: PciDevice) -> str:
-    """Return why nobody would reach the host any more, empty if somebody would."""
-    if session := [interface.interface for interface in found if interface.carries_ssh]:
-        return f"{session[0]} on the controller carries this session"
+def _only_ways_out(facts: HostFacts, found: Sequence[NetworkInterface], target: Target) -> list[str]:
+    """Return the interfaces that hold the default route, if no other one leads out."""
     defaults = [interface.interface for interface in found if interface.default_route]
     others = [interface.interface for interface in facts.network if interface.default_route and interface not in found]
-    if defaults and not any(_leads_out(facts, name, controller) for name in others):
-        return f"{defaults[0]} on the controller is the host's only default route"
-    return ""
+    return [] if any(_leads_out(facts, name, target) for name in others) else defaults
 
 
-def _hidden_ways(facts: HostFacts, found: tuple[NetworkInterface, ...]) -> list[str]:
+def _hidden_ways(facts: HostFacts, found: Sequence[NetworkInterface]) -> list[str]:
     """Return what was not read of the way to the host; the session's matters where an interface is on the controller."""
     hidden = ["not in whole"] if facts.section_timed_out("net") else []
     hidden += [name for name in facts.unread if name == ROUTES or name.startswith(INTERFACES)]
@@ -194,9 +177,9 @@ def _describe(disk: Disk) -> str:
     return " ".join(filter(None, (disk.path, f"serial {disk.serial}" if disk.serial else "", f"({use})")))
 
 
-def _leads_out(facts: HostFacts, name: str, controller: PciDevice) -> bool:
+def _leads_out(facts: HostFacts, name: str, target: Target) -> bool:
     """Return whether an interface is a device of its own elsewhere: a bridge upon the controller's is no other way out."""
     return any(
-        interface.interface == name and interface.pci_addresses and controller.address not in interface.pci_addresses
+        interface.interface == name and interface.pci_addresses and not set(target.addresses) & set(interface.pci_addresses)
         for interface in facts.network
     )

@@ -18,6 +18,7 @@ _SHOWN_BY = ("lspci", "lsusb")
     remedy="run as root; if a read does not end, look for a hung device in dmesg before anything else",
     source="openshift/sriov-network-operator#498, pop-os/linux#307",
     required=True,
+    guards=True,
 )
 def answers(facts: HostFacts, _: Target) -> Opinion:
     """Name the gaps: what was cut off makes the photograph unsafe, what was denied has its own rules where it matters."""

@@ -9,9 +9,9 @@ from harness.core.finding import Evidence, Severity
 from harness.facts.dmar import Dmar, rmrr_of, rmrr_unresolved
 from harness.facts.host import GROUPS, HostFacts
 from harness.facts.ivrs import Ivmd, Ivrs, ivmd_of
+from harness.facts.members import find_group
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import explain_replacement
-from harness.rules.groups import find_group
 from harness.rules.rule import Opinion, Target, controller_rule, host_rule, no_sign
 
 _DIRECT, _RELAXABLE = "direct", "direct-relaxable"
@@ -36,7 +36,7 @@ _TABLE = "/sys/firmware/acpi/tables"
 def reserved_regions(facts: HostFacts, _: Target, controller: PciDevice) -> Opinion:
     """Judge the regions by their type (msi and reserved ones are in every group); without them, by the log and the table."""
     if refused := _about(facts, _REFUSED, controller):
-        return Opinion(Severity.FAILURE, "Linux refused to give the controller to a guest: firmware keeps memory for it", refused)
+        return Opinion(Severity.REFUSAL, "Linux refused to give the controller to a guest: firmware keeps memory for it", refused)
     name = find_group(facts, controller)
     if name is None and facts.iommu.dma_remapping == "no":
         evidence = (Evidence(f"/sys/bus/pci/devices/{controller.address}/iommu_group", "does not exist"),)
@@ -81,7 +81,7 @@ def _judge_regions(facts: HostFacts, regions: Evidence) -> Opinion:
     kinds = {region.split()[-1] for region in regions.text.splitlines() if region.split()}
     if _DIRECT in kinds and honours_direct(facts):
         message = "a region of type direct is reserved for the group: Linux refuses to give the controller to a guest"
-        return Opinion(Severity.FAILURE, message, evidence)
+        return Opinion(Severity.REFUSAL, message, evidence)
     if _DIRECT in kinds:
         message = f"a region of type direct is reserved for the group; Linux {facts.kernel.release} does not stop at it"
         return Opinion(Severity.CONDITION, message, evidence)
@@ -119,7 +119,7 @@ def _judge_blocks(facts: HostFacts, controller: PciDevice, blocks: Sequence[Ivmd
     evidence = (Evidence(f"{_TABLE}/IVRS", f"IVMD of {controller.address}: {text}"),)
     if facts.kernel.release and honours_direct(facts):
         message = "the firmware's table reserves memory for the controller: Linux refuses to give it to a guest"
-        return Opinion(Severity.FAILURE, message, evidence)
+        return Opinion(Severity.REFUSAL, message, evidence)
     message = "the firmware's table reserves memory for the controller, at which Linux 6.6 and newer stops"
     return Opinion(Severity.CONDITION, message, evidence)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, NotRequired, TypedDict, Unpack
 
 from harness.core.finding import Evidence, Finding, Severity
-from harness.core.pci import PciAddress
 from harness.facts.host import HostFacts, find_controllers
+from harness.facts.members import find_members
 from harness.facts.pci import PciDevice
 from harness.rules.bootloader import WAYS
 
@@ -23,8 +24,23 @@ UNDETERMINED = "not judged: the controller is not determined (PCI001)"
 
 
 @dataclass(frozen=True)
+class Allowance:
+    """What the bench file permits by name. What the host or the session lives by cannot be permitted.
+
+    ``keyboards`` are ports (``1-1``) or ids (``045e:0746``), ``interfaces`` names (``enx...``) of network interfaces.
+    """
+
+    keyboards: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Target:
-    """What is to be passed: the controller, if exactly one fits, and what the bench file asked for. Made by ``find_target``."""
+    """What is to be passed: the controller, if exactly one fits, and what the bench file asked for. Made by ``find_target``.
+
+    ``siblings`` are the members of its group, bridges apart, that the bench file lets us bind with it; ``absent_siblings`` are
+    those of its names that fit no member.
+    """
 
     controller: PciDevice | None = None
     id: str | None = None
@@ -33,13 +49,21 @@ class Target:
     driver: str = "vfio-pci"
     guest_memory_mib: int = 0  # 0: not known
     qemu: str = ""  # the program that starts the guest; empty: QEMU's own name
-    siblings: tuple[str, ...] = ()  # addresses of functions of the group that may leave the host with the controller
+    path: str | None = None
+    siblings: tuple[PciDevice, ...] = ()
+    absent_siblings: tuple[str, ...] = ()
+    allow: Allowance = Allowance()
 
     @property
     def wish(self) -> str:
         """Return what was asked for, in words: ``id 1033:0194, address 0000:05:00.0``."""
-        asked = {"id": self.id, "address": self.address, "subsystem": self.subsystem}
+        asked = {"id": self.id, "address": self.address, "subsystem": self.subsystem, "path": self.path}
         return ", ".join(f"{key} {value}" for key, value in asked.items() if value) or "any xHCI controller"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return the addresses of all that is to be bound, the controller's first."""
+        return tuple(device.address for device in (*([self.controller] if self.controller else []), *self.siblings))
 
 
 READ_MORE = "read more of the host: as root and outside of a container; or add what the capture lacks (docs/captures.md)"
@@ -55,6 +79,7 @@ class Rule:
     """One rule: ``judge`` gives exactly one finding, also where the rule holds or cannot be judged.
 
     ``scope`` tells whether the host or one controller is its subject. Where a ``required`` rule is UNKNOWN, so is the verdict;
+    where it ``guards`` nothing is taken without its answer: the host might be harmed;
     one that only ``informs`` weighs nothing, known or not; one that is ``tried`` is answered by a run later on: there its
     UNKNOWN stops nothing.
     A rule ``about`` the suite (its tools, the bench file) says nothing of the board. ``setting`` and ``removal`` are the kernel
@@ -69,6 +94,7 @@ class Rule:
     judge: Judge
     scope: Scope = "host"
     required: bool = False
+    guards: bool = False
     informs: bool = False
     tried: bool = False
     about: About = "board"
@@ -105,6 +131,7 @@ class Opinion(NamedTuple):
 HostOpinion = Callable[[HostFacts, Target], Opinion]
 ControllerOpinion = Callable[[HostFacts, Target, PciDevice], Opinion]
 
+_NOTHING = Allowance()
 # Rules that are about not knowing: their own remedy is the answer to it.
 _MEND_NOT_KNOWING = {"HST001", "PCI003"}
 # Where a rule holds there is nothing to do.
@@ -120,15 +147,39 @@ def find_target(
     driver: str = "vfio-pci",
     guest_memory_mib: int = 0,
     qemu: str = "",
+    path: str | None = None,
     siblings: Sequence[str] = (),
+    allow: Allowance = _NOTHING,
 ) -> Target:
     """Return the target that a bench file asks for; its controller is None unless exactly one xHCI controller fits.
 
-    Raises ValueError for an address that is none.
+    ``siblings`` are addresses or ids of other functions of its group. Raises ValueError for an address that is none.
     """
-    fitting = find_controllers(facts, id=id, address=address, subsystem=subsystem)
-    named = tuple(str(PciAddress.parse(sibling)) for sibling in siblings)
-    return Target(fitting[0] if len(fitting) == 1 else None, id, address, subsystem, driver, guest_memory_mib, qemu, named)
+    fitting = find_controllers(facts, id=id, address=address, subsystem=subsystem, path=path)
+    controller = fitting[0] if len(fitting) == 1 else None
+    named = {name: _find_siblings(facts, controller, name) for name in siblings}
+    members = dict.fromkeys(device for found in named.values() for device in found if not device.is_bridge)
+    absent = tuple(name for name, found in named.items() if not found)
+    return Target(controller, id, address, subsystem, driver, guest_memory_mib, qemu, path, tuple(members), absent, allow)
+
+
+def members_to_bind(facts: HostFacts, target: Target) -> tuple[PciDevice, ...]:
+    """Return all that is to be bound, the controller first, as these facts show it.
+
+    Nothing where there is no controller, or where one of them is gone: then the target is of another time.
+    """
+    found = [facts.find_pci(address) for address in target.addresses if target.controller]
+    return tuple(device for device in found if device) if all(found) else ()
+
+
+def _find_siblings(facts: HostFacts, controller: PciDevice | None, name: str) -> tuple[PciDevice, ...]:
+    """Return the other members of a controller's group that an address or an id names."""
+    if controller is None:
+        return ()
+    members = [device for device in find_members(facts, controller).values() if device and device.address != controller.address]
+    return tuple(
+        device for device in members if name.lower() in {device.id, device.address, device.address.removeprefix("0000:")}
+    )
 
 
 class Words(TypedDict):
@@ -140,6 +191,7 @@ class Words(TypedDict):
     source: str
     scope: NotRequired[Scope]
     required: NotRequired[bool]
+    guards: NotRequired[bool]
     informs: NotRequired[bool]
     tried: NotRequired[bool]
     about: NotRequired[About]
@@ -171,6 +223,11 @@ def controller_rule(id: str, **words: Unpack[Words]) -> Callable[[ControllerOpin
         return replace(Rule(id=id, judge=judge, **words), scope="controller")
 
     return make
+
+
+def bench_line(table: str, key: str, names: Iterable[str]) -> str:
+    """Return the line that allows something, to be copied: ``in the bench file: [allow] keyboards = ["1-1"]``."""
+    return f"in the bench file: [{table}] {key} = {json.dumps(list(dict.fromkeys(names)))}"
 
 
 def was_cut_off(facts: HostFacts, section: str) -> bool:

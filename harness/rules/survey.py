@@ -22,6 +22,7 @@ from harness.facts.disagreement import Disagreement
 from harness.facts.faults import Fault
 from harness.facts.host import HostFacts, read_facts
 from harness.facts.kernel import Board, Kernel
+from harness.facts.members import find_group, find_members
 from harness.facts.modules import Kvm, Vfio
 from harness.facts.names import usb_interface
 from harness.facts.network import NetworkInterface
@@ -30,7 +31,6 @@ from harness.facts.storage import Disk
 from harness.facts.usb import UsbDevice
 from harness.facts.usb_bus import UsbBus
 from harness.rules.blast import Loss, find_blast
-from harness.rules.groups import find_group, find_members
 from harness.rules.verdict import ControllerVerdict, Readiness, judge_controllers
 
 Known = Literal["yes", "no", "unknown"]
