@@ -17,7 +17,9 @@ from harness.actions.lock import holding
 from harness.core.errors import BenchError
 from harness.transport.local import LocalTransport
 
-ONE, OTHER = "0000:01:00.0", "0000:02:00.0"
+_DOMAIN = f"{os.getpid() & 0xFFFF:04x}"
+ONE, OTHER = f"{_DOMAIN}:01:00.0", f"{_DOMAIN}:02:00.0"
+"""Their holders show among the processes of this machine: each process of tests has devices of its own."""
 
 HOLDER = """
 import sys
