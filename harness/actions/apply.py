@@ -20,7 +20,7 @@ from harness.transport.protocol import Transport
 STEPS_LIMIT_S = 30
 """How long all steps of a plan may take: a healthy xHCI is given up in well under a second, an emulated one in a few."""
 
-_SPARE_S = 30.0  # for all that is no step
+_SPARE_S = 30.0  # for all that is neither a step nor the wait for an older plan
 
 STALE, GONE, HUNG, BUSY = 5, 6, 7, 8
 """How a plan ends that was not begun since a device has another driver than it was made for, or is gone; whose write hangs; that
@@ -48,18 +48,22 @@ work() {{
     flock -n 7 || timeout {limit} flock 7 || {{ status={busy}; return; }}
     drivers
     [ "$shown" = {before} ] || {{ status={stale}; return; }}
+    if [ {count} -eq 0 ]; then
+        status=0
+        return
+    fi
     IFS=' ' read -r boss _ </proc/self/stat
     late=
     trap 'late=yes' USR1
     steps &
     writer=$!
     {{
+        trap 'kill "$nap"; exit' TERM
         sleep {limit} &
         nap=$!
-        trap 'kill "$nap"; exit' TERM
         wait "$nap"
         kill -USR1 "$boss"
-    }} >/dev/null 2>&1 &
+    }} 7<&- >/dev/null 2>&1 &
     timer=$!
     while :; do
         wait "$writer"
@@ -109,6 +113,7 @@ def script(plan: Plan, *, limit_s: float = STEPS_LIMIT_S) -> str:
         addresses=" ".join(aim.address for aim in plan.aims),
         before=shlex.quote("".join(f"{aim.address} {aim.before}\n" for aim in plan.aims)),
         steps=steps,
+        count=len(plan.steps),
         limit=f"{limit_s:g}",
         stale=STALE,
         gone=GONE,
@@ -140,7 +145,7 @@ def apply_plan(transport: Transport, plan: Plan, *, limit_s: float = STEPS_LIMIT
     device is gone.
     """
     # Interrupted, the host would go on with the plan while the way back is planned from what it has not yet done.
-    result = aside(lambda: transport.run(script(plan, limit_s=limit_s), timeout_s=limit_s + _SPARE_S), to_the_end=True)
+    result = aside(lambda: transport.run(script(plan, limit_s=limit_s), timeout_s=2 * limit_s + _SPARE_S), to_the_end=True)
     end = _END.search(result.text)
     if end is None:
         said = "\n".join(filter(None, (result.text, result.error_text)))

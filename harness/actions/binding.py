@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from harness.actions.apply import STEPS_LIMIT_S, apply_plan, drivers_query, parse_drivers
+from harness.actions.apply import STEPS_LIMIT_S, Stale, apply_plan, drivers_query, parse_drivers
 from harness.actions.plan import Plan, plan_bind, plan_return
 from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.facts.pci import PciDevice
@@ -76,15 +76,19 @@ class Binding:
         """Plan from the drivers that we believe to be bound, and once more if that was wrong; return what was applied."""
         believed, self._believed = self._believed, None
         plan = plan_for(self.current_drivers() if believed is None else believed)
-        if self._before_write is not None:
-            self._before_write(plan)
-        if stale := apply_plan(self._transport, plan, limit_s=self._limit_s):
+        if stale := self._permitted(plan):
             plan = plan_for(stale.drivers)
-            if again := apply_plan(self._transport, plan, limit_s=self._limit_s):
+            if again := self._permitted(plan):
                 changes = f"it was {dict(stale.drivers)}, then {dict(again.drivers)}"
                 raise BoardError(f"{self.found.address} changes its driver by itself: {changes}")
         self._believed = {aim.address: aim.after for aim in plan.aims}
         return plan
+
+    def _permitted(self, plan: Plan) -> Stale | None:
+        """Apply a plan once it may be."""
+        if self._before_write is not None:
+            self._before_write(plan)
+        return apply_plan(self._transport, plan, limit_s=self._limit_s)
 
 
 def read_drivers(transport: Transport, devices: Sequence[PciDevice]) -> dict[str, str]:

@@ -38,8 +38,16 @@ class Claim:
     @property
     def who(self) -> str:
         """Return what others are told."""
-        runner = f"{getpass.getuser()}@{socket.gethostname()}"
+        runner = f"{_user()}@{socket.gethostname()}"
         return f"{runner}, process {os.getpid()}, bench {self.bench}, since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _user() -> str:
+    """Return who runs us; a user without a name, as in containers, is told by his number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 @contextmanager
@@ -114,8 +122,12 @@ class _Keeper:
 def _require_as_told(transport: Transport, devices: Sequence[PciDevice], left: Left) -> None:
     """Raise BenchError if a device is no longer as the facts told before it was locked."""
     address = devices[0].address
-    if address in left.journals:
-        raise BenchError(f"{address} was taken by {left.journals[address].who} meanwhile", remedy="start again")
+    for journal in left.journals.values():
+        if both := {device.address for device in devices} & {kept.address for kept in journal.devices}:
+            remedy = (
+                "`throughpass restore` puts back what a dead run left, or says why it cannot; of one that lives, wait for the end"
+            )
+            raise BenchError(f"{', '.join(sorted(both))} was taken by {journal.who}", remedy=remedy)
     if any(each.name == f"{address}.journal" for each in left.unreadable):
         raise BenchError(
             f"a journal of {address} lies on {transport.name} that cannot be followed",

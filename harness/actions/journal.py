@@ -27,9 +27,11 @@ _FIRST = re.compile(r"throughpass journal (\d{1,9}) ([0-9a-f]{64})")
 _LIST = """
 for file in {folder}/*.journal; do
     [ -e "$file" ] || continue
-    printf '@journal %s\\n' "${{file##*/}}"
-    cat "$file" || exit
-    printf '\\n@end\\n'
+    text=$(cat "$file") || {{
+        [ -e "$file" ] || continue # its run has ended meanwhile
+        exit 1
+    }}
+    printf '@journal %s\\n%s\\n@end\\n' "${{file##*/}}" "$text"
 done
 cat /proc/sys/kernel/random/boot_id
 """
@@ -37,12 +39,14 @@ cat /proc/sys/kernel/random/boot_id
 _WRITE = """
 umask 077
 mkdir -p {folder} && cd {folder} && cat >.new-{name} || exit
+[ "$(wc -c <.new-{name})" -eq {length} ] || exit # a runner that died in the middle sends an end, too
 {{ sync .new-{name} || sync; }} && mv -f .new-{name} {name}.journal && {{ sync . || sync; }}
 """
 
-_REMOVE = (
-    "rm -f {folder}/{name}.journal {folder}/.new-{name} && {{ rmdir {folder} 2>/dev/null; sync {folder} 2>/dev/null || sync; }}"
-)
+_REMOVE = """
+rm -f {folder}/{name}.journal {folder}/.new-{name} || exit
+if rmdir {folder}; then sync {parent}; else sync {folder}; fi 2>/dev/null || sync
+"""
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -145,8 +149,8 @@ def read_journals(transport: Transport) -> Left:
 
 def write_journal(transport: Transport, journal: Journal) -> None:
     """Write a journal to the host's disk; raise BenchError if it is not there in whole: then nothing may be touched."""
-    command = _WRITE.format(folder=FOLDER, name=shlex.quote(journal.name))
-    result = transport.run(command, stdin=dump_journal(journal).encode())
+    data = dump_journal(journal).encode()
+    result = transport.run(_WRITE.format(folder=FOLDER, name=shlex.quote(journal.name), length=len(data)), stdin=data)
     if result.status != 0:
         raise BenchError(
             f"the journal of {journal.name} cannot be written to {FOLDER} on {transport.name}: nothing was touched",
@@ -157,4 +161,4 @@ def write_journal(transport: Transport, journal: Journal) -> None:
 
 def remove_journal(transport: Transport, name: str) -> None:
     """Remove a controller's journal: all is as it was."""
-    check(transport, _REMOVE.format(folder=FOLDER, name=shlex.quote(name)))
+    check(transport, _REMOVE.format(folder=FOLDER, parent=FOLDER.parent, name=shlex.quote(name)))

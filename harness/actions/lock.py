@@ -25,7 +25,7 @@ BUS = "/sys/bus/pci"
 
 _ANSWER_LIMIT_S = 30.0
 
-_STAY = 'while [ -n "$(timeout "$1" head -c 1 8<&- 9<&-)" ]; do :; done'
+_STAY = 'echo held; while [ -n "$(timeout "$1" head -c 1 8<&- 9<&-)" ]; do :; done'
 
 # The words of its command line tell who holds, without a file.
 _HOLD = """
@@ -47,9 +47,12 @@ take() {{
 }}
 take "$mode" 8 ""
 take -x 9 "$address"
-echo held
 exec sh -c {stay} "throughpass-lock holds $address" "$silence" "$who"
 """
+
+
+class GoneError(BenchError):
+    """The device to be held is not there."""
 
 
 class Lock:
@@ -129,7 +132,7 @@ def _await_lock(conversation: Conversation, name: str, limit: Deadline, wait_s: 
         elif word == "missing":
             raise BenchError(f"{name} cannot be locked: flock (of util-linux) is missing on the host")
         elif word == "gone":
-            raise BenchError(f"{name} is not there")
+            raise GoneError(f"{name} is not there")
         else:
             with contextlib.suppress(BenchError):
                 line += " " + conversation.read_line(limit)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.actions.binding import Binding
 from harness.actions.journal import Journal, Left, device_of, read_journals, remove_journal
-from harness.actions.lock import holding
+from harness.actions.lock import GoneError, holding
 from harness.actions.modules import unload_new_vfio
 from harness.core.errors import BenchError, BoardError, ThroughpassError
 from harness.facts.host import HostFacts, read_facts
@@ -72,14 +72,19 @@ def _unreadable(transport: Transport, name: str, reason: str) -> Finished:
 
 def _finish_alone(transport: Transport, journal: Journal, left: Left, *, who: str, wait_s: int, progress: Progress) -> Finished:
     """Finish a run while nobody else can."""
-    if journal.boot_id != left.boot_id:
-        return _tidy_after_boot(transport, journal)
-    with holding(transport, journal.name, who=who, wait_s=wait_s, progress=progress):
-        now = read_journals(transport)
-        if now.journals.get(journal.name) != journal:
-            return Finished(journal.name, f"{journal.name} was put back by somebody else meanwhile")
-        progress(f"putting back {journal.name}, which {journal.who} had taken")
-        return finish(transport, journal)
+    try:
+        with holding(transport, journal.name, who=who, wait_s=wait_s, progress=progress):
+            now = read_journals(transport)
+            if now.journals.get(journal.name) != journal:
+                return Finished(journal.name, f"{journal.name} was put back by somebody else meanwhile")
+            if journal.boot_id != now.boot_id:
+                return _tidy_after_boot(transport, journal)
+            progress(f"putting back {journal.name}, which {journal.who} had taken")
+            return finish(transport, journal)
+    except GoneError:
+        if journal.boot_id == left.boot_id:
+            raise
+        return _tidy_after_boot(transport, journal)  # the card was taken out meanwhile
 
 
 def _tidy_after_boot(transport: Transport, journal: Journal) -> Finished:
@@ -118,7 +123,7 @@ def require_as_found(transport: Transport, journal: Journal) -> None:
 def _tidy(transport: Transport, journal: Journal) -> None:
     """End the run's processes and remove its folders; both have its mark in their names."""
     turns = _END_LIMIT_S * 5
-    stuck = transport.run(_TIDY.format(mark=journal.run, turns=turns), timeout_s=_END_LIMIT_S + 40.0).text
+    stuck = transport.run(_TIDY.format(mark=journal.run, turns=turns), timeout_s=_END_LIMIT_S + 100.0).text
     if stuck:
         raise BoardError(
             f"a process of {journal.who} on {transport.name} does not end",
