@@ -44,8 +44,9 @@ mkdir -p {folder} && cd {folder} && cat >.new-{name} || exit
 """
 
 _REMOVE = """
-rm -f {folder}/{name}.journal {folder}/.new-{name} || exit
-if rmdir {folder}; then sync {parent}; else sync {folder}; fi 2>/dev/null || sync
+folder={folder}
+rm -f "$folder"/{name}.journal "$folder"/.new-{name} || exit
+if rmdir "$folder"; then sync "${{folder%/*}}"; else sync "$folder"; fi 2>/dev/null || sync
 """
 
 
@@ -161,4 +162,4 @@ def write_journal(transport: Transport, journal: Journal) -> None:
 
 def remove_journal(transport: Transport, name: str) -> None:
     """Remove a controller's journal: all is as it was."""
-    check(transport, _REMOVE.format(folder=FOLDER, parent=FOLDER.parent, name=shlex.quote(name)))
+    check(transport, _REMOVE.format(folder=FOLDER, name=shlex.quote(name)))
