@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from harness.core.finding import Severity
@@ -31,6 +32,7 @@ class Explanation(NamedTuple):
     informs: bool = False
 
 
+@functools.lru_cache(maxsize=4096)  # several rules ask about each line of a log, and hosts of a fleet say the same
 def find_message(line: str) -> Message | None:
     """Return the message that a line is, if any is known."""
     lowered = line.lower()
