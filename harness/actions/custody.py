@@ -16,7 +16,7 @@ import msgspec
 from harness.actions.binding import Binding, read_drivers
 from harness.actions.journal import Journal, Left, read_journals, remove_journal, taken, write_journal
 from harness.actions.lock import Lock, holding
-from harness.actions.modules import BELOW_VFIO, VFIO, unload_new_vfio
+from harness.actions.modules import FAMILY, unload_new_vfio
 from harness.actions.plan import Plan, writes_of
 from harness.core.errors import BenchError
 from harness.facts.pci import PciDevice
@@ -73,7 +73,7 @@ def custody(
             bench=claim.bench,
             boot_id=left.boot_id,
             devices=tuple(taken(device) for device in devices),
-            modules=tuple(sorted(modules_before(modules, left) & {*VFIO, *BELOW_VFIO})),
+            modules=tuple(sorted(modules_before(modules, left) & frozenset(FAMILY))),
         )
         keeper = _Keeper(transport, journal, lock)
         binding = Binding(transport, devices, driver, before_write=keeper.permit)
@@ -85,9 +85,8 @@ def custody(
 
 def modules_before(loaded: frozenset[str], left: Left) -> frozenset[str]:
     """Return the modules that were loaded before any run of ours: what another one that lives brought goes with the last."""
-    ours = frozenset((*VFIO, *BELOW_VFIO))
     for journal in left.journals.values():
-        loaded -= ours - frozenset(journal.modules)
+        loaded -= frozenset(FAMILY) - frozenset(journal.modules)
     return loaded
 
 

@@ -12,6 +12,9 @@ VFIO = ("pci_stub", "vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio_virqf
 BELOW_VFIO = ("iommufd", "irqbypass")
 """What VFIO brings along on some kernels; KVM may use irqbypass as well, and then it stays."""
 
+FAMILY = (*VFIO, *BELOW_VFIO)
+"""All that a run may load, in the order in which it can be removed."""
+
 LISTING = "cat /proc/modules"
 """The command whose output ``parse_modules`` and ``left_by_vfio`` read."""
 
@@ -37,14 +40,14 @@ def parse_modules(listing: str) -> frozenset[str]:
 
 def unload_new_vfio(transport: Transport, before: frozenset[str]) -> frozenset[str]:
     """Remove the VFIO modules that were not loaded ``before``; return those that would not go."""
-    ours = " ".join(module for module in (*VFIO, *BELOW_VFIO) if module not in before)
+    ours = " ".join(module for module in FAMILY if module not in before)
     return left_by_vfio(check(transport, _REMOVE.format(modules=ours) + LISTING).text, before)
 
 
 def left_by_vfio(listing: str, before: frozenset[str]) -> frozenset[str]:
     """Return the modules of VFIO that are loaded now and were not ``before``, without what other modules use as well."""
     users = _users(listing)
-    ours = frozenset((*VFIO, *BELOW_VFIO))
+    ours = frozenset(FAMILY)
     below = {module for module in BELOW_VFIO if users.get(module, frozenset()) - ours}
     return (frozenset(users) - before) & ours - below
 
