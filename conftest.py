@@ -8,6 +8,7 @@ pytest_plugins = [
     "fixtures.progress",
     "fixtures.bench",
     "fixtures.pages",
+    "fixtures.hold",
     "fixtures.host",
     "fixtures.controller",
     "fixtures.guest",

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from harness.actions import binding as binding_module
-from harness.actions.custody import Claim, custody
+from harness.actions.custody import Claim, custody, locking
 from harness.actions.modules import loaded_modules
 from harness.actions.plan import Plan, Step
 from harness.bench.cache import silent
 from harness.bench.config import load_bench
 from harness.bench.real import reached
+from harness.bench.wish import find_address
 from harness.core.deadline import Deadline
 from harness.facts.host import read_facts
 from harness.facts.probe import take_sections
-from harness.rules.rule import find_target
 from harness.transport.resident import resident
 
 BEGUN, GO = "/run/tp-begun", "/run/tp-go"
@@ -51,12 +52,15 @@ def main() -> None:
         name = {"bind": "plan_bind", "return": "plan_return"}[sys.argv[2]]
         setattr(binding_module, name, stopping(getattr(binding_module, name), int(sys.argv[3])))
     with reached(config, Deadline.after(60, "reaching the board"), silent) as below, resident(below) as host:
-        facts = read_facts(take_sections(host), {})
-        controller = find_target(facts, id=config.controller.id or None, address=config.controller.address or None).controller
-        assert controller is not None
-        modules = loaded_modules(host)
+        address, claim = find_address(config, host), Claim(config.name)
+        assert address is not None
         tell("begin")
-        with custody(host, [controller], "vfio-pci", Claim(config.name), modules=modules, progress=tell) as binding:
+        with ExitStack() as stack:
+            lock = stack.enter_context(locking(host, address, claim, tell))
+            controller = read_facts(take_sections(host)).find_pci(address)
+            assert controller is not None
+            taking = custody(host, lock, [controller], "vfio-pci", claim, modules=loaded_modules(host), progress=tell)
+            binding = stack.enter_context(taking)
             binding.bind()
             tell(f"bound {binding.current_drivers()}")
             binding.give_back()

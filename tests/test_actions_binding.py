@@ -153,6 +153,20 @@ def give_driver(device: Path, name: str) -> None:
     (device / "driver").symlink_to(driver)
 
 
+def test_apply_needs_its_permit(device: Path, tmp_path: Path) -> None:
+    """A plan whose permit is gone writes nothing, and its run learns that somebody else has put back."""
+    give_driver(device, "xhci_hcd")
+    plan = one((Step("touch", f"touch {device}/touched"),), "xhci_hcd", "xhci_hcd")
+    permit = tmp_path / "a permit"
+
+    with pytest.raises(BenchError, match="was put back by somebody else meanwhile: nothing was written"):
+        apply_plan(LocalTransport(), plan, permit=str(permit))
+    assert not (device / "touched").exists()
+    permit.touch()
+    assert apply_plan(LocalTransport(), plan, permit=str(permit)) is None
+    assert (device / "touched").exists()
+
+
 @pytest.mark.usefixtures("device")
 def test_apply_names_the_step_that_failed() -> None:
     """A step that the kernel refuses ends the plan there, and its sentence is in the evidence."""

@@ -20,6 +20,7 @@ from harness.actions.journal import (
     parse_journal,
     read_journals,
     remove_journal,
+    take_turn,
     taken,
     write_journal,
 )
@@ -28,7 +29,8 @@ from harness.facts.pci import PciDevice
 from harness.transport.local import LocalTransport
 
 ADDRESS = "0000:05:00.0"
-NAME = f"{ADDRESS}.journal"
+TURN = "0badcafe"
+NAME = f"{ADDRESS}.{TURN}.journal"
 JOURNAL = Journal(
     run="0123456789abcdef",
     who="alice@runner, process 7",
@@ -38,6 +40,7 @@ JOURNAL = Journal(
     modules=("irqbypass",),
     attributes={"/sys/module/x/parameters/y": "N"},
     plan=("echo 'vfio-pci' >...",),
+    turn=TURN,
 )
 
 
@@ -64,8 +67,8 @@ def test_journal_is_read_as_it_was_written(folder: Path) -> None:
 def test_journals_that_are_removed_leave_nothing(folder: Path) -> None:
     """With the last journal its folder goes; removing twice is no error."""
     write_journal(LocalTransport(), JOURNAL)
-    remove_journal(LocalTransport(), ADDRESS)
-    remove_journal(LocalTransport(), ADDRESS)
+    remove_journal(LocalTransport(), JOURNAL)
+    remove_journal(LocalTransport(), JOURNAL)
 
     assert not folder.exists()
     assert read_journals(LocalTransport()).journals == {}
@@ -79,11 +82,24 @@ def test_journals_of_two_controllers_do_not_meet(folder: Path) -> None:
     (folder / "notes.journal").write_text("@end\nthroughpass journal 1 x\n", encoding="utf-8")
 
     left = read_journals(LocalTransport())
-    remove_journal(LocalTransport(), ADDRESS)
+    remove_journal(LocalTransport(), JOURNAL)
 
     assert left.journals == {ADDRESS: JOURNAL}
     assert [each.name for each in left.unreadable] == [f"{other}.journal", "notes.journal"]
     assert sorted(path.name for path in folder.iterdir()) == [f"{other}.journal", "notes.journal"]
+
+
+def test_journal_changes_its_name_with_its_turn(folder: Path) -> None:
+    """Whoever takes the turn finds the same journal under another name, and the old name is gone."""
+    write_journal(LocalTransport(), JOURNAL)
+
+    mine = take_turn(LocalTransport(), JOURNAL)
+
+    assert mine.turn != JOURNAL.turn
+    assert [path.name for path in folder.iterdir()] == [mine.path.name]
+    assert read_journals(LocalTransport()).journals == {ADDRESS: mine}
+    with pytest.raises(BenchError):
+        take_turn(LocalTransport(), JOURNAL)
 
 
 def test_journal_that_cannot_be_written_is_an_error(folder: Path) -> None:

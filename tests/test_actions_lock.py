@@ -56,8 +56,8 @@ def other_runner(bus: Path, address: str) -> Iterator[subprocess.Popen[str]]:
 
 def holders(address: str) -> list[int]:
     """Return the processes of this machine that hold a controller."""
-    mark = f"throughpass-lock holds {address}".encode()
-    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if mark in path.read_bytes().split(b"\0")]
+    mark = f"\0throughpass-lock holds {address} in ".encode()
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if mark in path.read_bytes()]
 
 
 def quiet(_: str) -> None:
@@ -106,6 +106,17 @@ def test_lock_is_one_for_each_controller(bus: Path) -> None:
         with pytest.raises(BenchError, match=r"is in use by alice@runner"):
             hold(OTHER, alone=True)
     hold(OTHER, alone=True, wait_s=20)  # until the kernel has noticed that the other is dead
+
+
+def test_lock_holds_the_whole_group(bus: Path) -> None:
+    """What shares the controller's group is held with it: no part of a group can be somebody else's."""
+    group = bus / "groups" / "7"
+    group.mkdir(parents=True)
+    for address in (ONE, OTHER):
+        (bus / "devices" / address / "iommu_group").symlink_to(group)
+
+    with other_runner(bus, ONE), pytest.raises(BenchError, match=f"{OTHER} on this machine is in use by alice@runner"):
+        hold(OTHER)
 
 
 def test_lock_is_free_again() -> None:

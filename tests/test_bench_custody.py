@@ -49,7 +49,8 @@ cut -d ' ' -f 1 /proc/modules | sort
 find /tmp /run /var/lib/throughpass -xdev -not -name sshd.log -not -path '/run/tp-*' 2>/dev/null | sort
 grep -alz "[t]hroughpass-" /proc/[0-9]*/cmdline 2>/dev/null
 ls -l /dev/vfio 2>/dev/null
-cat /sys/bus/usb/devices/*/power/control
+grep -H '' /sys/bus/usb/devices/*/power/control /sys/bus/pci/devices/*/power/control /sys/bus/pci/devices/*/d3cold_allowed
+grep -aH '' /sys/module/vfio*/parameters/* /sys/module/xhci*/parameters/* /sys/module/usb*/parameters/* 2>/dev/null
 for disk in /dev/sd?; do head -c 4194304 "$disk" | sha256sum; done
 """
 """Prints what a restore must bring back: drivers, overrides, modules, files, our processes, nodes, power, the stick's data."""
@@ -124,6 +125,62 @@ def test_restore_after_a_kill_at_each_step(board: Board, way: str, step: int) ->
     assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
     assert "put back: 0000:" in done.stdout
     assert "nothing to put back" in board.restore().stdout
+
+
+WAITING = """
+device=/sys/bus/pci/devices/0000:01:00.0
+flock $device/uevent sh -c 'cat /run/tp-go >/dev/null' >/dev/null 2>&1 &
+until flock -n $device/uevent true; [ $? -eq 1 ]; do sleep 0.1; done
+"""
+"""Stands for an older plan that has not ended, so that the next one waits."""
+
+QUEUED = """until grep -alz '^timeout$' /proc/[0-9]*/cmdline 2>/dev/null | grep -q .; do sleep 0.1; done"""
+
+
+def test_plan_that_has_not_begun_never_begins(board: Board) -> None:
+    """A runner is killed while its plan still waits for an older one: once somebody puts back, that plan writes nothing."""
+    check(board.ssh, WAITING)
+    with taker(board, "run") as process:
+        check(board.ssh, QUEUED)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    (journal,) = read_journals(board.ssh).journals.values()
+    with ThreadPoolExecutor(1) as pool:
+        restoring = pool.submit(board.restore)
+        check(board.ssh, f"while [ -e {journal.path} ]; do sleep 0.1; done")
+        check(board.ssh, f"echo >{GO}")
+        done = restoring.result()
+
+    assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
+
+
+def test_sleep_that_somebody_has_set_is_put_back(board: Board) -> None:
+    """How the controller, its root hubs and the stick may sleep is as somebody has set it, after a run and after a restore."""
+    paths = check(board.ssh, SLEEPERS).text.split()
+    sets = "; ".join(f"echo {value} >{path}" for path, value in zip(paths, ("auto", "on", "on", "auto"), strict=True))
+    check(board.ssh, sets)
+    wanted = check(board.ssh, f"cat {' '.join(paths)}").text.split()
+    try:
+        with taker(board, "run") as process:
+            assert process.wait(60) == 0
+        after_run = check(board.ssh, f"cat {' '.join(paths)}").text.split()
+        kill_at(board, "bind", 6)
+        done = board.restore()
+        after_restore = check(board.ssh, f"cat {' '.join(paths)}").text.split()
+    finally:
+        check(
+            board.ssh, "; ".join(f"echo {value} >{path}" for path, value in zip(paths, ("on", "auto", "auto", "on"), strict=True))
+        )
+
+    assert wanted == ["auto", "on", "on", "auto"]
+    assert (after_run, after_restore) == (wanted, wanted), done.stdout + done.stderr
+    assert board.changes() == []
+
+
+SLEEPERS = """
+cd -P /sys/bus/pci/devices/0000:01:00.0
+ls -d $PWD/power/control $PWD/usb*/power/control $PWD/usb*/*-*/power/control | grep -v :1.0
+"""
 
 
 @pytest.mark.parametrize("number", range(3))

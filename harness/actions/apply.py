@@ -22,9 +22,9 @@ STEPS_LIMIT_S = 30
 
 _SPARE_S = 30.0  # for all that is neither a step nor the wait for an older plan
 
-STALE, GONE, HUNG, BUSY = 5, 6, 7, 8
+STALE, GONE, HUNG, BUSY, LATE = 5, 6, 7, 8, 9
 """How a plan ends that was not begun since a device has another driver than it was made for, or is gone; whose write hangs; that
-was not begun since an older plan has not ended."""
+was not begun since an older plan has not ended, or since its run's journal is gone: somebody else has put all back meanwhile."""
 
 _SCRIPT = """
 folder={devices}
@@ -52,6 +52,7 @@ work() {{
         status=0
         return
     fi
+    [ -z {permit} ] || [ -e {permit} ] || {{ status={late}; return; }}
     IFS=' ' read -r boss _ </proc/self/stat
     late=
     trap 'late=yes' USR1
@@ -62,7 +63,8 @@ work() {{
         sleep {limit} &
         nap=$!
         wait "$nap"
-        kill -USR1 "$boss"
+        IFS=' ' read -r _ _ _ parent _ </proc/self/stat
+        [ "$parent" != "$boss" ] || kill -USR1 "$boss" # one that has died may have given its number to somebody else
     }} 7<&- >/dev/null 2>&1 &
     timer=$!
     while :; do
@@ -103,7 +105,7 @@ class Stale:
     drivers: Mapping[str, str]
 
 
-def script(plan: Plan, *, limit_s: float = STEPS_LIMIT_S) -> str:
+def script(plan: Plan, *, limit_s: float = STEPS_LIMIT_S, permit: str = "") -> str:
     """Return the whole plan as one command: it names each step as it begins, and ends with the drivers that are bound."""
     steps = "\n".join(
         f"echo {shlex.quote(f'@step {step.sentence}')}\n({step.command}) || exit {step.status}" for step in plan.steps
@@ -118,6 +120,8 @@ def script(plan: Plan, *, limit_s: float = STEPS_LIMIT_S) -> str:
         stale=STALE,
         gone=GONE,
         busy=BUSY,
+        late=LATE,
+        permit=shlex.quote(permit),
         first=plan.aims[0].address,
         hung=HUNG,
     )
@@ -137,15 +141,16 @@ def parse_drivers(text: str) -> dict[str, str]:
     return {address: driver for address, _, driver in (line.partition(" ") for line in text.splitlines()) if address}
 
 
-def apply_plan(transport: Transport, plan: Plan, *, limit_s: float = STEPS_LIMIT_S) -> Stale | None:
+def apply_plan(transport: Transport, plan: Plan, *, limit_s: float = STEPS_LIMIT_S, permit: str = "") -> Stale | None:
     """Apply a plan and read the drivers back; a plan that is out of date is not begun, and what it found is returned.
 
-    Raises BoardError if the kernel refuses a step, does not return from one, or binds another driver in the end: a write may
-    succeed and do nothing; RefusedError if the host uses a disk behind a device: then nothing was written. BenchError if a
-    device is gone.
+    ``permit`` is a file of the host without which nothing is written. Raises BoardError if the kernel refuses a step, does not
+    return from one, or binds another driver in the end: a write may succeed and do nothing; RefusedError if the host uses a disk
+    behind a device: then nothing was written. BenchError if a device is gone.
     """
     # Interrupted, the host would go on with the plan while the way back is planned from what it has not yet done.
-    result = aside(lambda: transport.run(script(plan, limit_s=limit_s), timeout_s=2 * limit_s + _SPARE_S), to_the_end=True)
+    text = script(plan, limit_s=limit_s, permit=permit)
+    result = aside(lambda: transport.run(text, timeout_s=2 * limit_s + _SPARE_S), to_the_end=True)
     end = _END.search(result.text)
     if end is None:
         said = "\n".join(filter(None, (result.text, result.error_text)))
@@ -167,6 +172,8 @@ def _raise_unless_applied(plan: Plan, status: int, said: str, limit_s: float) ->
         raise BenchError(f"{said.rpartition('@gone ')[2].strip()} is no longer there")
     if status == BUSY:
         raise BoardError(f"an older plan for {_names(plan)} has not ended in {limit_s:g} s: a write hangs", remedy=_FREE)
+    if status == LATE:
+        raise BenchError(f"{_names(plan)} was put back by somebody else meanwhile: nothing was written", remedy="start again")
     if status == IN_USE:
         raise _refusal(plan, _errors(said))
     steps = re.findall(r"^@step (.*)$", said, re.MULTILINE)

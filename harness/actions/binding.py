@@ -28,12 +28,14 @@ class Binding:
         before_write: Before | None = None,
         believed: bool = True,
         limit_s: float = STEPS_LIMIT_S,
+        permit: str = "",
     ) -> None:
         self.devices = tuple(devices)
         self.driver = driver
         self._transport = transport
         self._before_write = before_write
         self._limit_s = limit_s
+        self._permit = permit
         # What is bound now, as far as we know; None after a failure.
         drivers = {device.address: device.driver or "" for device in self.devices}
         self._believed: Mapping[str, str] | None = drivers if believed else None
@@ -88,7 +90,7 @@ class Binding:
         """Apply a plan once it may be."""
         if self._before_write is not None:
             self._before_write(plan)
-        return apply_plan(self._transport, plan, limit_s=self._limit_s)
+        return apply_plan(self._transport, plan, limit_s=self._limit_s, permit=self._permit)
 
 
 def read_drivers(transport: Transport, devices: Sequence[PciDevice]) -> dict[str, str]:

@@ -7,12 +7,13 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
 
+from harness.actions.attributes import read_attributes, restore_attributes, told_missing
 from harness.actions.binding import Binding, read_drivers
 from harness.actions.journal import Journal, Left, read_journals, remove_journal, taken, write_journal
 from harness.actions.lock import Lock, holding
@@ -50,9 +51,15 @@ def _user() -> str:
         return str(os.getuid())
 
 
+def locking(transport: Transport, address: str, claim: Claim, progress: Callable[[str], None]) -> AbstractContextManager[Lock]:
+    """Return the lock of a controller for a claim: what is read while it is held still holds when the controller is taken."""
+    return holding(transport, address, who=claim.who, alone=claim.alone, wait_s=claim.wait_s, progress=progress)
+
+
 @contextmanager
 def custody(
     transport: Transport,
+    lock: Lock,
     devices: Sequence[PciDevice],
     driver: str,
     claim: Claim,
@@ -62,25 +69,25 @@ def custody(
 ) -> Iterator[Binding]:
     """Hold devices of one group, the controller first, as the facts found them; what was bound is given back in the end.
 
-    ``modules`` are those that were loaded before. Raises BenchError if somebody else holds the controller, or has changed it.
+    ``modules`` are those that were loaded before. Raises BenchError if somebody else took one of them, or has changed it.
     """
-    with holding(transport, devices[0].address, who=claim.who, alone=claim.alone, wait_s=claim.wait_s, progress=progress) as lock:
-        left = read_journals(transport)
-        _require_as_told(transport, devices, left)
-        journal = Journal(
-            run=claim.mark,
-            who=claim.who,
-            bench=claim.bench,
-            boot_id=left.boot_id,
-            devices=tuple(taken(device) for device in devices),
-            modules=tuple(sorted(modules_before(modules, left) & frozenset(FAMILY))),
-        )
-        keeper = _Keeper(transport, journal, lock)
-        binding = Binding(transport, devices, driver, before_write=keeper.permit)
-        try:
-            yield binding
-        finally:
-            keeper.close(binding)
+    left = read_journals(transport)
+    _require_as_told(transport, devices, left)
+    journal = Journal(
+        run=claim.mark,
+        who=claim.who,
+        bench=claim.bench,
+        boot_id=left.boot_id,
+        devices=tuple(taken(device) for device in devices),
+        modules=tuple(sorted(modules_before(modules, left) & frozenset(FAMILY))),
+        attributes=read_attributes(transport, [device.address for device in devices]),
+    )
+    keeper = _Keeper(transport, journal, lock, progress)
+    binding = Binding(transport, devices, driver, before_write=keeper.permit, permit=str(journal.path))
+    try:
+        yield binding
+    finally:
+        keeper.close(binding)
 
 
 def modules_before(loaded: frozenset[str], left: Left) -> frozenset[str]:
@@ -97,12 +104,13 @@ class _Keeper:
     transport: Transport
     journal: Journal
     lock: Lock
+    progress: Callable[[str], None]
     written: bool = False
 
     def permit(self, plan: Plan) -> None:
-        """Let a plan be applied: the lock is still ours, and the journal lies on the disk."""
-        self.lock.require()
+        """Let a plan be applied: the lock is ours, and the journal lies on the disk. From then on the journal's turn decides."""
         if not self.written and plan.steps:
+            self.lock.require()
             write_journal(self.transport, msgspec.structs.replace(self.journal, plan=tuple(writes_of(plan.steps))))
             self.written = True
 
@@ -112,10 +120,11 @@ class _Keeper:
             binding.give_back()
         if not self.written:
             return
-        left = unload_new_vfio(self.transport, frozenset(self.journal.modules))
-        if left and read_journals(self.transport).journals.keys() <= {self.journal.name}:
+        if missing := restore_attributes(self.transport, self.journal.attributes):
+            self.progress(f"{self.journal.name} was given back{told_missing(missing)}")
+        if left := unload_new_vfio(self.transport, frozenset(self.journal.modules)):
             raise BenchError(f"modules that were not loaded before could not be removed: {', '.join(sorted(left))}")
-        remove_journal(self.transport, self.journal.name)
+        remove_journal(self.transport, self.journal)
 
 
 def _require_as_told(transport: Transport, devices: Sequence[PciDevice], left: Left) -> None:
@@ -127,7 +136,7 @@ def _require_as_told(transport: Transport, devices: Sequence[PciDevice], left: L
                 "`throughpass restore` puts back what a dead run left, or says why it cannot; of one that lives, wait for the end"
             )
             raise BenchError(f"{', '.join(sorted(both))} was taken by {journal.who}", remedy=remedy)
-    if any(each.name == f"{address}.journal" for each in left.unreadable):
+    if any(each.name.startswith(f"{address}.") for each in left.unreadable):
         raise BenchError(
             f"a journal of {address} lies on {transport.name} that cannot be followed",
             remedy="`throughpass restore` says why",

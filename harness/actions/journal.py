@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -22,6 +23,7 @@ from harness.transport.protocol import Transport, check
 
 FOLDER = PurePosixPath("/var/lib/throughpass")
 FORM = 1
+_FILE = re.compile(r"(?P<address>.+)\.(?P<turn>[0-9a-f]{8})\.journal")
 _FIRST = re.compile(r"throughpass journal (\d{1,9}) ([0-9a-f]{64})")
 
 _LIST = """
@@ -40,12 +42,14 @@ _WRITE = """
 umask 077
 mkdir -p {folder} && cd {folder} && cat >.new-{name} || exit
 [ "$(wc -c <.new-{name})" -eq {length} ] || exit # a runner that died in the middle sends an end, too
-{{ sync .new-{name} || sync; }} && mv -f .new-{name} {name}.journal && {{ sync . || sync; }}
+{{ sync .new-{name} || sync; }} && mv -f .new-{name} {file} && {{ sync . || sync; }}
 """
+
+_TURN = "cd {folder} && mv -f {file} {new} && {{ sync . || sync; }}"
 
 _REMOVE = """
 folder={folder}
-rm -f "$folder"/{name}.journal "$folder"/.new-{name} || exit
+rm -f "$folder"/{file} "$folder"/.new-{name} || exit
 if rmdir "$folder"; then sync "${{folder%/*}}"; else sync "$folder"; fi 2>/dev/null || sync
 """
 
@@ -60,11 +64,18 @@ class Taken(msgspec.Struct, frozen=True):
     override: str = ""
 
 
+def _new_turn() -> str:
+    return secrets.token_hex(4)
+
+
 class Journal(msgspec.Struct, frozen=True):
     """What one run found, and what it is about to do.
 
     ``run`` is its mark: every folder and every process of the run on the host has it in its name. ``modules`` are those of VFIO
-    that were loaded before; ``attributes`` the values of the other files that it writes to, by path. ``plan`` is for people.
+    that were loaded before, ``attributes`` the values of other files that change with the driver; ``plan`` is for people.
+
+    Its file is named for the controller and the ``turn``: whoever puts back gives it another name, and so takes the word from
+    each plan of the dead run that has not begun. A new name needs no room on a full disk.
     """
 
     run: str
@@ -75,11 +86,17 @@ class Journal(msgspec.Struct, frozen=True):
     modules: tuple[str, ...] = ()
     attributes: Mapping[str, str] = {}
     plan: tuple[str, ...] = ()
+    turn: str = msgspec.field(default_factory=_new_turn)
 
     @property
     def name(self) -> str:
-        """Return what its file is called: the controller's address."""
+        """Return what it is about: the controller's address."""
         return self.devices[0].address
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Return its file. While it is there, plans of this turn may be applied."""
+        return FOLDER / f"{self.name}.{self.turn}.journal"
 
 
 class Unreadable(NamedTuple):
@@ -115,7 +132,7 @@ def dump_journal(journal: Journal) -> str:
 
 
 def parse_journal(name: str, text: str) -> Journal | Unreadable:
-    """Read a journal's text; whatever is not exactly what was written is Unreadable."""
+    """Read a journal's text; whatever is not exactly what was written is Unreadable. ``name`` is its file's."""
     first, _, body = text.partition("\n")
     found = _FIRST.fullmatch(first)
     if found is None:
@@ -129,9 +146,10 @@ def parse_journal(name: str, text: str) -> Journal | Unreadable:
         journal = msgspec.json.decode(body, type=Journal)
     except msgspec.DecodeError as error:
         return Unreadable(name, f"it holds something else: {error}")
-    if not journal.devices or f"{journal.name}.journal" != name:
+    file = _FILE.fullmatch(name)
+    if file is None or not journal.devices or journal.name != file["address"]:
         return Unreadable(name, "it is about another device than its name says")
-    return journal
+    return msgspec.structs.replace(journal, turn=file["turn"])
 
 
 def read_journals(transport: Transport) -> Left:
@@ -151,7 +169,8 @@ def read_journals(transport: Transport) -> Left:
 def write_journal(transport: Transport, journal: Journal) -> None:
     """Write a journal to the host's disk; raise BenchError if it is not there in whole: then nothing may be touched."""
     data = dump_journal(journal).encode()
-    result = transport.run(_WRITE.format(folder=FOLDER, name=shlex.quote(journal.name), length=len(data)), stdin=data)
+    script = _WRITE.format(folder=FOLDER, name=shlex.quote(journal.name), file=_word(journal), length=len(data))
+    result = transport.run(script, stdin=data)
     if result.status != 0:
         raise BenchError(
             f"the journal of {journal.name} cannot be written to {FOLDER} on {transport.name}: nothing was touched",
@@ -160,6 +179,17 @@ def write_journal(transport: Transport, journal: Journal) -> None:
         )
 
 
-def remove_journal(transport: Transport, name: str) -> None:
-    """Remove a controller's journal: all is as it was."""
-    check(transport, _REMOVE.format(folder=FOLDER, name=shlex.quote(name)))
+def take_turn(transport: Transport, journal: Journal) -> Journal:
+    """Return a journal under its new name: no plan of an earlier turn is begun any more."""
+    mine = msgspec.structs.replace(journal, turn=_new_turn())
+    check(transport, _TURN.format(folder=FOLDER, file=_word(journal), new=_word(mine)))
+    return mine
+
+
+def remove_journal(transport: Transport, journal: Journal) -> None:
+    """Remove a journal: all is as it was."""
+    check(transport, _REMOVE.format(folder=FOLDER, name=shlex.quote(journal.name), file=_word(journal)))
+
+
+def _word(journal: Journal) -> str:
+    return shlex.quote(journal.path.name)

@@ -1,8 +1,9 @@
 """The lock of a controller. It lives on the host, dies with its holder, and leaves no file behind.
 
-flock(2) takes folders of sysfs as it takes any file: a run holds its controller's, and shares or has for itself that of the PCI
-bus, which stands for the host. The holder is a process on the host at the other end of a channel. It ends with the channel, or
-when nothing has been heard for a while: a runner that lost its power closes no connection.
+flock(2) takes folders of sysfs as it takes any file: a run holds that of its controller's IOMMU group, for no part of a group can
+be somebody else's, and shares or has for itself that of the PCI bus, which stands for the host. The holder is a process on the
+host at the other end of a channel. It ends with the channel, or when nothing has been heard for a while: a runner that lost its
+power closes no connection.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ _STAY = 'echo held; while [ -n "$(timeout "$1" head -c 1 8<&- 9<&-)" ]; do :; do
 _HOLD = """
 address=$1 mode=$2 wait=$3 silence=$4 who=$5
 command -v flock >/dev/null || {{ echo missing; exit 1; }}
-[ -d "{bus}/devices/$address" ] || {{ echo gone; exit 1; }}
-exec 8<{bus} 9<"{bus}/devices/$address"
+folder="{bus}/devices/$address"
+place=$({{ cd -P "$folder/iommu_group" || cd -P "$folder"; }} 2>/dev/null && pwd) || {{ echo gone; exit 1; }}
+exec 8<{bus} 9<"$place"
 holders() {{
-    for file in $(grep -alz "^throughpass-lock holds $1" /proc/[0-9]*/cmdline 2>/dev/null); do
+    for file in $(grep -alz "^throughpass-lock holds .* in $1" /proc/[0-9]*/cmdline 2>/dev/null); do
         tr '\\0' '\\n' <"$file" | tail -n 1
     done
 }} 2>/dev/null # a process may end while it is looked at
@@ -46,8 +48,8 @@ take() {{
     exit 1
 }}
 take "$mode" 8 ""
-take -x 9 "$address"
-exec sh -c {stay} "throughpass-lock holds $address" "$silence" "$who"
+take -x 9 "$place"'$'
+exec sh -c {stay} "throughpass-lock holds $address in $place" "$silence" "$who"
 """
 
 
@@ -71,7 +73,7 @@ class Lock:
         if self._lost.is_set():
             raise BenchError(f"the lock of {self._name} was lost: its holder there has ended", remedy="start again")
 
-    def wait_until_lost(self, limit_s: float) -> bool:
+    def wait_until_lost(self, limit_s: float | None = None) -> bool:
         """Return whether the lock is lost, as soon as it is known."""
         return self._lost.wait(limit_s)
 
@@ -99,7 +101,7 @@ def holding(
     progress: Callable[[str], None],
     beat_s: float = BEAT_S,
 ) -> Iterator[Lock]:
-    """Hold a controller, and the host with others or ``alone``.
+    """Hold a controller with all of its group, and the host with others or ``alone``.
 
     Raises BenchError that tells who has it, since when, and how to wait, if it is not free within ``wait_s``.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.actions.journal import FOLDER
 from harness.transport.protocol import Transport, check
 
 VFIO = ("pci_stub", "vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio_virqfd", "vfio")
@@ -18,7 +19,14 @@ FAMILY = (*VFIO, *BELOW_VFIO)
 LISTING = "cat /proc/modules"
 """The command whose output ``parse_modules`` and ``left_by_vfio`` read."""
 
+_SHARED = "@shared"
+
 _REMOVE = """
+set -- {folder}/*.journal
+if [ $# -gt 1 ]; then
+    echo {shared}
+    exit
+fi
 set --
 for module in {modules}; do
     if [ -e "/sys/module/$module/refcnt" ]; then set -- "$@" "$module"; fi
@@ -39,9 +47,13 @@ def parse_modules(listing: str) -> frozenset[str]:
 
 
 def unload_new_vfio(transport: Transport, before: frozenset[str]) -> frozenset[str]:
-    """Remove the VFIO modules that were not loaded ``before``; return those that would not go."""
+    """Remove the VFIO modules that were not loaded ``before``; return those that would not go.
+
+    While another run has a journal on the host nothing is removed: it may have just loaded what it needs. The last one removes.
+    """
     ours = " ".join(module for module in FAMILY if module not in before)
-    return left_by_vfio(check(transport, _REMOVE.format(modules=ours) + LISTING).text, before)
+    said = check(transport, _REMOVE.format(folder=FOLDER, shared=_SHARED, modules=ours) + LISTING).text
+    return frozenset() if said == _SHARED else left_by_vfio(said, before)
 
 
 def left_by_vfio(listing: str, before: frozenset[str]) -> frozenset[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from harness.actions.attributes import restore_attributes, told_missing
 from harness.actions.binding import Binding
-from harness.actions.journal import Journal, Left, device_of, read_journals, remove_journal
+from harness.actions.journal import Journal, Left, device_of, read_journals, remove_journal, take_turn
 from harness.actions.lock import GoneError, holding
 from harness.actions.modules import unload_new_vfio
 from harness.core.errors import BenchError, BoardError, ThroughpassError
 from harness.facts.host import HostFacts, read_facts
 from harness.facts.probe import take_sections
-from harness.transport.protocol import Transport, check
+from harness.transport.protocol import Transport
 
 Progress = Callable[[str], None]
 
@@ -75,8 +76,10 @@ def _finish_alone(transport: Transport, journal: Journal, left: Left, *, who: st
     try:
         with holding(transport, journal.name, who=who, wait_s=wait_s, progress=progress):
             now = read_journals(transport)
-            if now.journals.get(journal.name) != journal:
+            same = now.journals.get(journal.name)
+            if same is None or same.run != journal.run:
                 return Finished(journal.name, f"{journal.name} was put back by somebody else meanwhile")
+            journal = take_turn(transport, same)
             if journal.boot_id != now.boot_id:
                 return _tidy_after_boot(transport, journal)
             progress(f"putting back {journal.name}, which {journal.who} had taken")
@@ -89,7 +92,7 @@ def _finish_alone(transport: Transport, journal: Journal, left: Left, *, who: st
 
 def _tidy_after_boot(transport: Transport, journal: Journal) -> Finished:
     _tidy(transport, journal)
-    remove_journal(transport, journal.name)
+    remove_journal(transport, journal)
     return Finished(journal.name, f"{transport.name} has booted since {journal.who} took {journal.name}: only files were tidied")
 
 
@@ -99,14 +102,13 @@ def finish(transport: Transport, journal: Journal) -> Finished:
     facts = read_facts(take_sections(transport, "pci"), {})
     _require_same_devices(journal, facts)
     devices = [device_of(kept) for kept in journal.devices]
-    Binding(transport, devices, "", believed=False).give_back()
-    for path, value in journal.attributes.items():
-        check(transport, f"[ ! -e '{path}' ] || printf '%s\\n' '{value}' >'{path}'")
+    Binding(transport, devices, "", believed=False, permit=str(journal.path)).give_back()
+    missing = restore_attributes(transport, journal.attributes)
     unload_new_vfio(transport, frozenset(journal.modules))
     require_as_found(transport, journal)
-    remove_journal(transport, journal.name)
+    remove_journal(transport, journal)
     drivers = ", ".join(f"{kept.address} to {kept.driver or 'no driver'}" for kept in journal.devices)
-    return Finished(journal.name, f"put back: {drivers}")
+    return Finished(journal.name, f"put back: {drivers}{told_missing(missing)}")
 
 
 def require_as_found(transport: Transport, journal: Journal) -> None:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from harness.bench.config import BenchConfig
-from harness.facts.host import HostFacts
+from harness.facts.host import HostFacts, read_facts
+from harness.facts.probe import take_sections
 from harness.rules.rule import Allowance, Target, find_target
+from harness.transport.protocol import Transport
+
+
+def find_address(config: BenchConfig, host: Transport) -> str | None:
+    """Return the address of a bench file's controller as the host shows it now, None unless exactly one fits."""
+    found = find_wished(config, read_facts(take_sections(host, "pci"))).controller
+    return found.address if found is not None else None
 
 
 def find_wished(config: BenchConfig, facts: HostFacts, *, guest_memory_mib: int = 0, qemu: str = "") -> Target:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ import typer
 from harness.cli.app import BenchArgument, app
 from harness.cli.terminal import interruptible, say, tell
 from harness.core.deadline import Deadline
-from harness.core.errors import UsageError
+from harness.core.errors import BenchError, UsageError
 from reports.spelling import visible
 
 if TYPE_CHECKING:
@@ -36,29 +35,17 @@ def bind(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, and change nothing")] = False,
 ) -> None:
     """Take a bench's controller from its driver, as the suites do, and hold it until Ctrl-C or SIGTERM: then it goes back."""
-    from harness.actions.custody import Claim, custody
-    from harness.actions.modules import loaded_modules
     from harness.bench.config import load_bench
     from harness.facts.host import read_facts
     from harness.facts.probe import take_sections
 
     config = load_bench(bench)
     with interruptible(), _host(config) as host:
-        if not dry_run:
-            _finish_dead_runs(host, wait)
-        facts = read_facts(take_sections(host))
-        devices = _cleared(config, facts, quiet=not dry_run)
         if dry_run:
-            _show_plan(facts, devices, config.controller.driver)
-            return
-        claim = Claim(config.name, wait_s=wait)
-        driver, modules = config.controller.driver, loaded_modules(host)
-        with custody(host, devices, driver, claim, modules=modules, progress=tell) as binding:
-            _show_steps(binding.bind())
-            tell(f"{devices[0].address} is bound to {driver} and held; Ctrl-C or SIGTERM gives it back")
-            with suppress(KeyboardInterrupt):
-                signal.pause()
-        tell(f"{devices[0].address} was given back to {devices[0].driver or 'no driver'}")
+            facts = read_facts(take_sections(host))
+            _show_plan(facts, _cleared(config, facts, quiet=False), config.controller.driver)
+        else:
+            _hold(host, config, wait)
 
 
 @app.command("restore")
@@ -81,6 +68,32 @@ def restore(
             say(f"nothing to put back on {host.name}: no run has left a journal there")
     for error in errors_of(done):
         raise error
+
+
+def _hold(host: Transport, config: BenchConfig, wait: int) -> None:
+    """Take the controller and its siblings, and give them back when a signal comes. The lock comes before the facts."""
+    from harness.actions.custody import Claim, custody, locking
+    from harness.actions.modules import loaded_modules
+    from harness.bench.wish import find_address
+    from harness.facts.host import read_facts
+    from harness.facts.probe import take_sections
+
+    _finish_dead_runs(host, wait)
+    claim = Claim(config.name, wait_s=wait)
+    address = find_address(config, host)
+    if address is None:
+        _cleared(config, read_facts(take_sections(host)), quiet=True)  # says why
+        raise BenchError(f"the controller of {config.name} has come only just now", remedy="start again")
+    with locking(host, address, claim, tell) as lock:
+        devices = _cleared(config, read_facts(take_sections(host)), quiet=True)
+        driver, modules = config.controller.driver, loaded_modules(host)
+        with custody(host, lock, devices, driver, claim, modules=modules, progress=tell) as binding:
+            _show_steps(binding.bind())
+            tell(f"{devices[0].address} is bound to {driver} and held; Ctrl-C or SIGTERM gives it back")
+            with suppress(KeyboardInterrupt):
+                lock.wait_until_lost()
+        tell(f"{address} was given back to {devices[0].driver or 'no driver'}")
+        lock.require()
 
 
 @contextmanager
