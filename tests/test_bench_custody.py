@@ -134,7 +134,7 @@ until flock -n $device/uevent true; [ $? -eq 1 ]; do sleep 0.1; done
 """
 """Stands for an older plan that has not ended, so that the next one waits."""
 
-QUEUED = """until grep -alz '^timeout$' /proc/[0-9]*/cmdline 2>/dev/null | grep -q .; do sleep 0.1; done"""
+QUEUED = """until grep -alz '^7$' /proc/[0-9]*/cmdline 2>/dev/null | grep -q .; do sleep 0.1; done"""
 
 
 def test_plan_that_has_not_begun_never_begins(board: Board) -> None:
@@ -157,22 +157,27 @@ def test_plan_that_has_not_begun_never_begins(board: Board) -> None:
 def test_sleep_that_somebody_has_set_is_put_back(board: Board) -> None:
     """How the controller, its root hubs and the stick may sleep is as somebody has set it, after a run and after a restore."""
     paths = check(board.ssh, SLEEPERS).text.split()
-    sets = "; ".join(f"echo {value} >{path}" for path, value in zip(paths, ("auto", "on", "on", "auto"), strict=True))
-    check(board.ssh, sets)
-    wanted = check(board.ssh, f"cat {' '.join(paths)}").text.split()
+
+    def values() -> list[str]:
+        return check(board.ssh, f"cat {' '.join(paths)}").text.split()
+
+    def choose(chosen: list[str]) -> None:
+        check(board.ssh, "\n".join(f"echo {value} >{path}" for path, value in zip(paths, chosen, strict=True)))
+
+    before = values()
+    wanted = ["on" if value == "auto" else "auto" for value in before]
+    choose(wanted)
     try:
         with taker(board, "run") as process:
             assert process.wait(60) == 0
-        after_run = check(board.ssh, f"cat {' '.join(paths)}").text.split()
+        after_run = values()
         kill_at(board, "bind", 6)
         done = board.restore()
-        after_restore = check(board.ssh, f"cat {' '.join(paths)}").text.split()
+        after_restore = values()
     finally:
-        check(
-            board.ssh, "; ".join(f"echo {value} >{path}" for path, value in zip(paths, ("on", "auto", "auto", "on"), strict=True))
-        )
+        choose(before)
 
-    assert wanted == ["auto", "on", "on", "auto"]
+    assert len(paths) == 4, paths
     assert (after_run, after_restore) == (wanted, wanted), done.stdout + done.stderr
     assert board.changes() == []
 
