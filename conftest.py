@@ -15,4 +15,5 @@ pytest_plugins = [
     "fixtures.storage",
     "fixtures.throughput",
     "fixtures.kernel",
+    "fixtures.trips",
 ]

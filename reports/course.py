@@ -17,6 +17,7 @@ QUESTIONS = {
     "usb": "Does a USB stick work on it there?",
     "throughput": "How fast is it, compared with USB-level passthrough?",
     "return": "Does the host get everything back as it was?",
+    "cycles": "Does the round trip work each time?",
 }
 """What each stage asks."""
 
@@ -73,7 +74,7 @@ class ReasonView:
 
 
 def view_stages(record: Record) -> tuple[StageView, ...]:
-    """Return the six stages in their order, and after them any other that a check names; none if there are no checks."""
+    """Return the stages in their order, and after them any other that a check names; none if there are no checks."""
     if not record.checks:
         return ()
     anchors = _anchors(check.id for check in record.checks)

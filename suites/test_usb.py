@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from fixtures.guest import GuestStay
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
-from fixtures.storage import GUEST_READING, GuestDisk, Stick
+from fixtures.storage import GUEST_READING, GuestDisk, NoStick, Stick
+from fixtures.trips import find_in_guest, reboot_guest, reload_in_guest, require_working
 from harness.core.deadline import Deadline
-from harness.core.errors import NotMeasurableError
+from harness.core.errors import NotMeasurableError, ThroughpassError
 from harness.core.pci import XHCI_CLASS
-from harness.facts.host import HostFacts, find_controllers
+from harness.facts.host import HostFacts
 from harness.facts.pci import PciDevice
 from harness.machine.batch import Part, run_batch
 from harness.machine.disks import READING_LIMIT_S, hash_command, read_hash
@@ -27,13 +30,7 @@ HIGH_SPEED_MBIT = 480
 @pytest.fixture(scope="module")
 def guest_controller(guest_facts: HostFacts, bound_controller: PciDevice) -> PciDevice:
     """Return the controller as the guest sees it: same id and subsystem, an address of its own."""
-    found = find_controllers(guest_facts, id=bound_controller.id, subsystem=bound_controller.subsystem)
-    require(
-        len(found) == 1,
-        f"the guest has {len(found)} xHCI controllers {bound_controller.id}, one was given to it",
-        "see lspci and dmesg in the guest: a BAR that could not be mapped, a reset that failed",
-    )
-    return found[0]
+    return find_in_guest(guest_facts, bound_controller)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +50,16 @@ def flow(guest: Machine, guest_controller: PciDevice, plugged_stick: Stick, gues
     interrupts = interrupts_command(guest_controller.address)
     looks = {"before": interrupts, "data": hash_command(guest_disk.device, plugged_stick.window_mib), "after": interrupts}
     return run_batch(guest.ssh, looks, deadline=Deadline.after(READING_LIMIT_S, "reading from the stick in the guest"))
+
+
+@pytest.fixture(scope="module")
+def known_stick(found_stick: Stick | NoStick, request: pytest.FixtureRequest) -> Stick | None:
+    """Return the stick with what the guest has read from it, None where there is none."""
+    if isinstance(found_stick, NoStick):
+        return None
+    disk: GuestDisk = request.getfixturevalue("guest_disk")
+    plugged: Stick = request.getfixturevalue("plugged_stick")
+    return replace(plugged, sha256=read_hash(request.getfixturevalue("flow")["data"], disk.device))
 
 
 def test_controller_in_guest(
@@ -141,6 +148,27 @@ def test_content_is_right(run: BenchRun, plugged_stick: Stick, guest_disk: Guest
     )
 
 
+def test_driver_reloads(
+    run: BenchRun, guest: Machine, guest_controller: PciDevice, bound_controller: PciDevice, known_stick: Stick | None
+) -> None:
+    """The guest unloads its xHCI driver and loads it again: controller and stick come back with the same content."""
+    if not reload_in_guest(run, guest, guest_controller.address):
+        pytest.skip("the driver is built into the guest's kernel: it cannot be unloaded")
+    require_working(run, guest, bound_controller, known_stick, "after the driver's reload")
+
+
+def test_guest_reboots(run: BenchRun, stay: GuestStay, bound_controller: PciDevice, known_stick: Stick | None) -> None:
+    """The guest reboots with the controller in it: controller, stick and content are there again."""
+    run.progress("rebooting the guest")
+    try:
+        reboot_guest(run, stay)
+    except ThroughpassError as error:
+        known = run.explain(error)
+        stay.leave("usb/guest-reboots")  # nobody could work with it
+        raise known from error
+    require_working(run, stay.machine, bound_controller, known_stick, "after the guest's reboot")
+
+
 def test_kernel_stays_calm(calm: Callable[[], None]) -> None:
-    """While data flow in the guest, neither its kernel nor the host's tells of a fault of the controller's."""
+    """While data flow in the guest, and in its reboot, neither its kernel nor the host's tells of a fault of the controller's."""
     calm()

@@ -25,6 +25,9 @@ def qualify(
     select: Annotated[str | None, typer.Option("-k", metavar="EXPR", help="only checks that match, as pytest's -k")] = None,
     wait: Annotated[int, typer.Option(min=0, help="seconds to wait for a controller that somebody else has")] = 0,
     *,
+    cycles: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="round trips, host to guest and back  [default: 2, virtual boards: 1]")
+    ] = None,
     cold: ColdOption = False,
     operator: Annotated[bool, typer.Option("--operator", help="ask on the terminal for sticks that no machine plugs")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 for CONDITIONAL too")] = False,
@@ -35,6 +38,7 @@ def qualify(
     arguments = [str(CHECKOUT / "suites"), f"--rootdir={CHECKOUT}", "-c", str(CHECKOUT / "pyproject.toml"), "--no-header"]
     arguments += [f"--bench={bench}" for bench in benches or [DEFAULT_BENCH]]
     arguments += [f"--profile={profile}"] if profile else []
+    arguments += [f"--cycles={cycles}"] if cycles else []
     arguments += [f"--runs={runs.absolute()}"] if runs else []
     arguments += ["-k", select] if select else []
     arguments += [f"--wait={wait}"] if wait else []

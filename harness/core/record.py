@@ -19,7 +19,7 @@ from harness.core.series import Series
 from harness.core.timeline import Span
 
 SCHEMA = 1
-STAGES = ("readiness", "binding", "guest", "usb", "throughput", "return")
+STAGES = ("readiness", "binding", "guest", "usb", "throughput", "return", "cycles")
 """The stages of a qualification, in their order."""
 
 
@@ -72,7 +72,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class StageTime(msgspec.Struct, frozen=True):
-    """How long a stage took; ``boot`` comes before the six stages."""
+    """How long a stage took; ``boot`` comes before the stages."""
 
     stage: str
     duration_s: float
@@ -89,7 +89,7 @@ class Run(msgspec.Struct, frozen=True):
     bench: str
     kind: str  # virtual, local, ssh
     profile: str  # smoke, quick, standard
-    cycles: int
+    cycles: int  # round trips that were asked for
     stages: tuple[StageTime, ...] = ()
     seed: int = 0  # of the order of the arms
     spans: tuple[Span, ...] = ()  # what was waited for in the stages; what is in none was the harness's own time

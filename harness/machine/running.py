@@ -36,9 +36,12 @@ class Access:
     host_key: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Machine:
-    """A booted machine. ``ssh`` is a transport into it, ``qmp`` its monitor, ``console`` its serial line."""
+    """A booted machine. ``ssh`` is a transport into it, ``qmp`` its monitor, ``console`` its serial line.
+
+    After a reboot ``ssh`` is another one: whoever needs it asks the machine for it each time.
+    """
 
     spec: MachineSpec
     argv: list[str]
@@ -48,6 +51,11 @@ class Machine:
     ssh: SshTransport
     access: Access
     workdir: PurePosixPath
+    _connect: Callable[[Deadline], SshTransport]
+
+    def log_in(self, deadline: Deadline) -> None:
+        """Put a new connection in the place of the one that a reboot has ended."""
+        self.ssh = self._connect(deadline)
 
     def explain_loss(self, error: ThroughpassError) -> ThroughpassError:
         """Return a better error than "connection lost" where the console or QEMU says why; else the one that was given."""
@@ -96,18 +104,24 @@ def start_machine(
         if when_booted is not None:
             when_booted(qmp)
         access = Access(_forwarded_port(qmp), client_key=keys["authorized_keys"], host_key=keys["host_key"].public.strip())
-        connection = stack.enter_context(transport.connect(access.port, deadline))
-        ssh = stack.enter_context(
-            open_ssh(
-                connection,
-                name=spec.name,
-                user="root",
-                keys=[access.client_key.key],
-                trust=Trust.pinned(access.host_key),
-                deadline=deadline,
-            )
-        )
-        yield Machine(spec, argv, process, console, qmp, ssh, access, workdir)
+        session = stack.enter_context(ExitStack())
+
+        def connect(limit: Deadline) -> SshTransport:
+            session.close()
+            return session.enter_context(_logged_in(transport, spec.name, access, limit))
+
+        yield Machine(spec, argv, process, console, qmp, connect(deadline), access, workdir, connect)
+
+
+@contextmanager
+def _logged_in(transport: Transport, name: str, access: Access, deadline: Deadline) -> Iterator[SshTransport]:
+    """Hold a connection to the machine's sshd."""
+    keys, trust = [access.client_key.key], Trust.pinned(access.host_key)
+    with (
+        transport.connect(access.port, deadline) as connection,
+        open_ssh(connection, name=name, user="root", keys=keys, trust=trust, deadline=deadline) as ssh,
+    ):
+        yield ssh
 
 
 @contextmanager
