@@ -9,7 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports.spelling import spell_duration, spell_instant, spell_rate, visible
+from reports.spelling import spell_cycles, spell_duration, spell_instant, spell_rate, visible
 
 
 @cache
@@ -23,7 +23,9 @@ def template_engine() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    engine.filters.update(duration=spell_duration, rate=spell_rate, instant=spell_instant, lines=_lines, href=_href)
+    engine.filters.update(
+        cycles=spell_cycles, duration=spell_duration, rate=spell_rate, instant=spell_instant, lines=_lines, href=_href
+    )
     return engine
 
 

@@ -73,3 +73,8 @@ def parse_instant(text: str) -> datetime | None:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):  # not a time; or one whose UTC lies outside the calendar
         return None
+
+
+def spell_cycles(count: int) -> str:
+    """Return how many round trips were asked for: ``one cycle``, ``2 cycles``."""
+    return "one cycle" if count == 1 else f"{count} cycles"

@@ -6,7 +6,7 @@ from harness.core.record import Check, Record
 from reports.course import view_reasons, view_stages
 from reports.engine import template_engine
 from reports.marks import EMULATED, MEANINGS, VERDICTS
-from reports.spelling import visible
+from reports.spelling import spell_cycles, visible
 from reports.throughput import find_primary
 
 
@@ -36,7 +36,7 @@ def evidence_html(check: Check) -> str:
 def verdict_text(record: Record) -> str:
     """Return verdict, reasons with their remedies, and the primary judgement as lines for a terminal, without control codes."""
     primary = find_primary(record)
-    lines = [f"Verdict: {record.verdict.board.value}. {MEANINGS[record.verdict.board]}"]
+    lines = [f"Verdict: {record.verdict.board.value}. {MEANINGS[record.verdict.board]} ({spell_cycles(record.run.cycles)})"]
     for reason in view_reasons(record, view_stages(record)):
         lines.append(f"  - {_flat(reason.text)}")
         if reason.remedy:

@@ -148,16 +148,14 @@ def test_content_is_right(run: BenchRun, plugged_stick: Stick, guest_disk: Guest
     )
 
 
-def test_driver_reloads(
-    run: BenchRun, guest: Machine, guest_controller: PciDevice, bound_controller: PciDevice, known_stick: Stick | None
-) -> None:
+def test_driver_reloads(run: BenchRun, guest: Machine, guest_controller: PciDevice, known_stick: Stick | None) -> None:
     """The guest unloads its xHCI driver and loads it again: controller and stick come back with the same content."""
     if not reload_in_guest(run, guest, guest_controller.address):
         pytest.skip("the driver is built into the guest's kernel: it cannot be unloaded")
-    require_working(run, guest, bound_controller, known_stick, "after the driver's reload")
+    require_working(run, guest, guest_controller.address, known_stick, "after the driver's reload")
 
 
-def test_guest_reboots(run: BenchRun, stay: GuestStay, bound_controller: PciDevice, known_stick: Stick | None) -> None:
+def test_guest_reboots(run: BenchRun, stay: GuestStay, guest_controller: PciDevice, known_stick: Stick | None) -> None:
     """The guest reboots with the controller in it: controller, stick and content are there again."""
     run.progress("rebooting the guest")
     try:
@@ -166,7 +164,7 @@ def test_guest_reboots(run: BenchRun, stay: GuestStay, bound_controller: PciDevi
         known = run.explain(error)
         stay.leave("usb/guest-reboots")  # nobody could work with it
         raise known from error
-    require_working(run, stay.machine, bound_controller, known_stick, "after the guest's reboot")
+    require_working(run, stay.machine, guest_controller.address, known_stick, "after the guest's reboot")
 
 
 def test_kernel_stays_calm(calm: Callable[[], None]) -> None:

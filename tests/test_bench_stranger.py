@@ -86,7 +86,7 @@ def state(host: SshTransport) -> set[str]:
 
 
 def test_stranger_is_qualified_twice(stranger: Stranger, tmp_path: Path) -> None:
-    """All six stages run on a host that has nothing of ours; the guest is the runner's; one folder stays, brought once."""
+    """All stages run on a host that has nothing of ours; the guest is the runner's; one folder stays, brought once."""
     before = state(stranger.ssh)
     done = qualify(stranger.bench, tmp_path / "first", "--profile", "smoke")
     after = state(stranger.ssh)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from harness.core.finding import Evidence
 from harness.core.record import Check, Outcome, Record
+from reports.page import render_report
 from reports.summary import evidence_html, verdict_block, verdict_text
 from tests.records import SENTENCE, empty_record, failed_record, hostile_record, refused_record, sample_record
 
@@ -64,3 +66,14 @@ def test_evidence_shows_reason_remedy_and_every_source() -> None:
 def test_check_without_evidence_has_no_block() -> None:
     """A check that has nothing to show adds nothing to its row."""
     assert evidence_html(Check("a/b", "T.", "a", Outcome.PASS)) == ""
+
+
+@pytest.mark.parametrize(("cycles", "said"), [(1, "(one cycle)"), (3, "(3 cycles)")])
+def test_verdict_says_how_many_round_trips(cycles: int, said: str) -> None:
+    """A verdict that rests on one round trip says so, on the terminal and on pytest-html's page."""
+    record = sample_record()
+    record = msgspec.structs.replace(record, run=msgspec.structs.replace(record.run, cycles=cycles))
+
+    assert verdict_text(record).splitlines()[0].endswith(said)
+    assert said in verdict_block(record)
+    assert said.strip("()") in render_report(record)
