@@ -15,6 +15,9 @@ from harness.machine.spec import READY
 OBEYING_S = 60.0
 """From the order to the moment at which the kernel lets go: it shuts its devices down first."""
 
+BOOTING_S = 240.0
+"""For the boot that follows, on an emulated machine."""
+
 _CARD_HANGS = "the card may hang when it is shut down: see the end of the guest's console, and the host's dmesg for vfio-pci"
 
 
@@ -26,7 +29,7 @@ def reboot(machine: Machine, deadline: Deadline) -> None:
     machine.qmp.execute("set-action", {"reboot": "reset"})  # QEMU 6.0
     try:
         _order(machine, "reboot", "RESET", "guest-reset", deadline)
-        machine.console.wait_for(READY, deadline)
+        machine.console.wait_for(READY, deadline.within(BOOTING_S, f"the second boot of {machine.spec.name}"))
     finally:
         with contextlib.suppress(ThroughpassError):  # a machine that is gone needs it no more, and why it is gone is told
             machine.qmp.execute("set-action", {"reboot": "shutdown"})
@@ -36,7 +39,7 @@ def reboot(machine: Machine, deadline: Deadline) -> None:
 def power_off(machine: Machine, deadline: Deadline) -> None:
     """Let the machine go off by itself, and wait until its QEMU has ended."""
     _order(machine, "poweroff", "SHUTDOWN", "guest-shutdown", deadline)
-    machine.process.wait(deadline)
+    machine.process.wait(deadline.within(OBEYING_S, f"the end of {machine.spec.name}"))
 
 
 def _order(machine: Machine, verb: str, event: str, reason: str, deadline: Deadline) -> None:
@@ -48,10 +51,10 @@ def _order(machine: Machine, verb: str, event: str, reason: str, deadline: Deadl
     name = machine.spec.name
     limit = deadline.within(OBEYING_S, f"{verb} of {name}")
     machine.qmp.clear_events()
-    with machine.ssh.converse(f"read -r _ && exec busybox {verb} -f", limit) as talk:
-        talk.send(b"now\n")
-        try:
+    try:
+        with machine.ssh.converse(f"read -r _ && exec busybox {verb} -f", limit) as talk:
+            talk.send(b"now\n")
             machine.qmp.wait_for_event(event, limit, reason=reason)
-        except DeadlineError as error:
-            told = f"{name} was told to {verb}, and has not done it within {limit.length_s:.0f} s"
-            raise BoardError(told, evidence=machine.console.tail(), remedy=_CARD_HANGS) from error
+    except DeadlineError as error:
+        told = f"{name} was told to {verb}, and has not done it within {limit.length_s:.0f} s"
+        raise BoardError(told, evidence=machine.console.tail(), remedy=_CARD_HANGS) from error

@@ -36,7 +36,7 @@ class Access:
     host_key: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Machine:
     """A booted machine. ``ssh`` is a transport into it, ``qmp`` its monitor, ``console`` its serial line.
 
