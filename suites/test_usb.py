@@ -11,7 +11,7 @@ from fixtures.guest import GuestStay
 from fixtures.outcomes import require
 from fixtures.run import BenchRun
 from fixtures.storage import GUEST_READING, GuestDisk, NoStick, Stick
-from fixtures.trips import find_in_guest, reboot_guest, reload_in_guest, require_working
+from fixtures.trips import explained_loss, find_in_guest, reboot_guest, reload_in_guest, require_working
 from harness.core.deadline import Deadline
 from harness.core.errors import NotMeasurableError, ThroughpassError
 from harness.core.pci import XHCI_CLASS
@@ -161,9 +161,9 @@ def test_guest_reboots(run: BenchRun, stay: GuestStay, guest_controller: PciDevi
     try:
         reboot_guest(run, stay)
     except ThroughpassError as error:
-        known = run.explain(error)
+        known = explained_loss(run, error)
         stay.leave("usb/guest-reboots")  # nobody could work with it
-        raise known from error
+        raise known from error.__cause__
     require_working(run, stay.machine, guest_controller.address, known_stick, "after the guest's reboot")
 
 
