@@ -74,7 +74,7 @@ def explained(process: FakeProcess, death: str = "") -> ThroughpassError:
     spec = MachineSpec("guest", "guest", "k", "i", ())
     console: Any = FakeConsole(death)
     rest: Any = None
-    return Machine(spec, [], process, console, rest, rest, rest, PurePosixPath("/tmp/x"), rest).explain_loss(GIVEN)  # noqa: S108
+    return Machine(spec, [], process, console, rest, rest, rest, PurePosixPath("/tmp/x"), None, rest).explain_loss(GIVEN)  # noqa: S108
 
 
 def test_loss_status_comes_after_the_sockets() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.actions.attributes import restore_attributes, told_missing
 from harness.actions.binding import Binding
 from harness.actions.journal import Journal, Left, device_of, read_journals, remove_journal, take_turn
+from harness.actions.lending import guest_user, take_back_command
 from harness.actions.lock import GoneError, holding
 from harness.actions.modules import unload_new_vfio
 from harness.core.errors import BenchError, BoardError, ThroughpassError
@@ -32,6 +33,7 @@ while [ "$left" -gt 0 ] && [ -n "$(found)" ]; do
     left=$((left - 1))
 done
 rm -rf /tmp/throughpass-*.{mark}*
+{take_back}
 for file in $(found); do
     pid=${{file#/proc/}}
     pid=${{pid%/cmdline}}
@@ -125,7 +127,10 @@ def require_as_found(transport: Transport, journal: Journal) -> None:
 def _tidy(transport: Transport, journal: Journal) -> None:
     """End the run's processes and remove its folders; both have its mark in their names."""
     turns = _END_LIMIT_S * 5
-    stuck = transport.run(_TIDY.format(mark=journal.run, turns=turns), timeout_s=_END_LIMIT_S + 100.0).text
+    stuck = transport.run(
+        _TIDY.format(mark=journal.run, turns=turns, take_back=take_back_command(guest_user(journal.run))),
+        timeout_s=_END_LIMIT_S + 100.0,
+    ).text
     if stuck:
         raise BoardError(
             f"a process of {journal.who} on {transport.name} does not end",

@@ -19,7 +19,7 @@ QEMU_MEMORY_MIB = 128
 OLDEST_QEMU = (6, 2)
 """The first that takes devices as JSON."""
 
-PROGRAMS = ("dmesg", "modprobe", "setsid")
+PROGRAMS = ("dmesg", "find", "modprobe", "prlimit", "setpriv", "setsid", "stat")
 """What our scripts run on every host, beside what rule HST002 looks for."""
 
 BY_SSH = ("find", "mktemp", "mv", "perl|python3", "sha256sum", "stat", "sync", "tar")

@@ -88,13 +88,21 @@ class RealBench:
 
 @contextmanager
 def reached(config: BenchConfig, deadline: Deadline, progress: Progress) -> Iterator[Transport]:
-    """Hold the way to a bench's host, as root; raise UsageError if commands there run as somebody else."""
+    """Hold the way to a bench's host, as root or by ``sudo -n``; raise UsageError if commands there run as somebody else."""
     with ExitStack() as stack:
         transport: Transport = LocalTransport()
         if config.kind != "local" and config.host is not None:
-            transport = stack.enter_context(connection_to(config.host, deadline, progress))
+            transport = as_root(stack.enter_context(connection_to(config.host, deadline, progress)))
         require_root(transport)
         yield transport
+
+
+def as_root(transport: SshTransport) -> SshTransport:
+    """Return a transport whose commands run as root: by sudo, where the login is another user who may."""
+    if check(transport, "id -u").text == "0":
+        return transport
+    rooted = transport.as_root()
+    return rooted if succeeds(rooted, "true") else transport
 
 
 def connection_to(host: HostSection, deadline: Deadline, progress: Progress) -> AbstractContextManager[SshTransport]:
@@ -106,12 +114,16 @@ def connection_to(host: HostSection, deadline: Deadline, progress: Progress) -> 
 
 
 def require_root(transport: Transport) -> None:
-    """Raise UsageError unless commands run as root: drivers are bound and guests given devices by root alone, so far."""
-    if check(transport, "id -u").text != "0":
+    """Raise UsageError unless commands run as root: drivers are bound and nodes are lent by root alone."""
+    user = check(transport, "id -u; id -un").text.split()
+    if user[0] == "0":
+        return
+    if isinstance(transport, SshTransport):
         raise UsageError(
-            f"commands on {transport.name} do not run as root, which binding a driver needs (other users are not supported yet): "
-            'give user = "root" in [host], or start throughpass as root if kind = "local"'
+            f"{transport.name} is not root, which binding a driver needs, and `sudo -n` does not make it root: put "
+            f'"{user[-1]} ALL=(root) NOPASSWD: ALL" into a file of /etc/sudoers.d there, or give user = "root" in [host]'
         )
+    raise UsageError("commands on this machine do not run as root, which binding a driver needs: start throughpass by sudo")
 
 
 def is_emulated(transport: Transport) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from harness.machine.privileges import INITRD, KERNEL, ROOT, SPARE_MIB, Privileges
 from harness.machine.spec import ROOT_NODE, Accelerator, Drive, MachineSpec
 
 CONTROLLER = "controller"
@@ -60,6 +61,20 @@ def guest_machine(spec: GuestSpec) -> MachineSpec:
         machine="q35,sata=off,smbus=off",  # an AHCI without disks is probed for seconds
         devices=(*spare_devices(), vfio_device(spec.controller)),
     )
+
+
+def confined_guest(spec: GuestSpec, group: str) -> MachineSpec:
+    """Return the machine with a QEMU that is not root: its files are descriptors, the nodes of VFIO and KVM are lent to it."""
+    machine, files = guest_machine(spec), spec.files
+    nodes = ("/dev/vfio/vfio", group_node(group), *(("/dev/kvm",) if spec.accelerator == "kvm" else ()))
+    given = Privileges(files.kernel, files.initrd, files.root, nodes, spec.memory_mib + SPARE_MIB)
+    root = replace(machine.drives[0], file=ROOT)
+    return replace(machine, kernel=KERNEL, initrd=INITRD, drives=(root,), privileges=given)
+
+
+def group_node(group: str) -> str:
+    """Return the node by which a group's devices are opened."""
+    return f"/dev/vfio/{group}"
 
 
 def spare_devices() -> Iterator[Mapping[str, Any]]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.actions.binding import Binding
+from harness.actions.lending import lend, take_back
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError
 from harness.core.timeline import SpanKind, Timeline
 from harness.facts.pci import PciDevice
 from harness.machine.disks import work_on_disk
-from harness.machine.guest import CONTROLLER, usb_host_device, vfio_device
+from harness.machine.guest import CONTROLLER, group_node, usb_host_device, vfio_device
 from harness.machine.running import Machine
 from harness.transport.protocol import Transport
 
@@ -22,7 +23,10 @@ PASSING = "vfio-pci"
 MOVE_TIMEOUT_S = 60.0
 """For one step of a move: a guest's reaction to hot-plug, a disk's enumeration."""
 
-_PLACE = 'cd -P "/sys/block/${disk##*/}/device/../../../.." && echo "$PWD"'
+_PLACE = """
+cd -P "/sys/block/${disk##*/}/device/../../../.." && read -r bus <busnum && read -r device <devnum &&
+    printf '%s\\n/dev/bus/usb/%03d/%03d\\n' "$PWD" "$bus" "$device"
+"""
 
 
 @dataclass
@@ -43,6 +47,7 @@ class Passthrough:
     def give_controller(self) -> None:
         """Host to guest: bind to the reserving driver, plug into the guest."""
         self.binding.bind(PASSING)
+        self._lend(group_node(self.controller.group or ""))
         try:
             self._add(vfio_device(self.controller.address))
         except BenchError as error:
@@ -60,12 +65,20 @@ class Passthrough:
 
     def give_stick(self, serial: str) -> None:
         """Hand one USB device of the host to the guest, as soon as the host has it."""
-        bus, port = self._place(serial)
+        bus, port, node = self._place(serial)
+        self._lend(node)
         self._add(usb_host_device(bus, port))
 
     def take_stick(self) -> None:
         """Take the USB device back from the guest."""
         self._remove("usb-device")
+        if self.guest.user is not None:
+            take_back(self.host, self.guest.user)
+
+    def _lend(self, node: str) -> None:
+        """Give a node to the guest's QEMU, if it is not whoever has it already."""
+        if self.guest.user is not None:
+            lend(self.host, self.guest.user, node)
 
     def _add(self, device: Mapping[str, Any]) -> None:
         with self.timeline.during(SpanKind.SETTLE):
@@ -78,12 +91,12 @@ class Passthrough:
             self.guest.qmp.execute("device_del", {"id": identity})
             self.guest.qmp.wait_for_event("DEVICE_DELETED", limit, device=identity)
 
-    def _place(self, serial: str) -> tuple[int, str]:
-        """Return the host's bus and port of the stick, from sysfs: "2-1.3" is port 1.3 of bus 2."""
+    def _place(self, serial: str) -> tuple[int, str, str]:
+        """Return the host's bus and port of the stick, from sysfs ("2-1.3" is port 1.3 of bus 2), and its node."""
         limit = Deadline.after(MOVE_TIMEOUT_S, "the stick's return to the host")
         found = work_on_disk(self.host, serial, {"place": _PLACE}, limit, timeline=self.timeline)
-        path = found["place"].text
+        path, _, node = found["place"].text.partition("\n")
         bus, _, port = path.rpartition("/")[2].partition("-")
         if not (bus.isdigit() and port):
             raise BoardError(f"the stick {serial} is not at a USB port: {path}")
-        return int(bus), port
+        return int(bus), port, node

@@ -12,9 +12,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from harness.actions.lending import guest_user, take_back
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, DeadlineError, HostLostError, ThroughpassError
 from harness.machine.console import Console
+from harness.machine.privileges import confined_argv
 from harness.machine.qmp import Qmp
 from harness.machine.spec import READY, RENEW, Endpoints, MachineSpec, qemu_argv
 from harness.machine.state import load_state
@@ -40,7 +42,8 @@ class Access:
 class Machine:
     """A booted machine. ``ssh`` is a transport into it, ``qmp`` its monitor, ``console`` its serial line.
 
-    After a reboot ``ssh`` is another one: whoever needs it asks the machine for it each time.
+    After a reboot ``ssh`` is another one: whoever needs it asks the machine for it each time. ``user`` is the number of the user
+    as whom QEMU runs, None for whoever started it.
     """
 
     spec: MachineSpec
@@ -51,6 +54,7 @@ class Machine:
     ssh: SshTransport
     access: Access
     workdir: PurePosixPath
+    user: int | None
     _connect: Callable[[Deadline], SshTransport]
 
     def log_in(self, deadline: Deadline) -> None:
@@ -94,8 +98,12 @@ def start_machine(
         secrets_ = {"host_key": keys["host_key"].private, "authorized_keys": keys["authorized_keys"].public}
         workdir = stack.enter_context(scratch_folder(transport, spec.name, {**secrets_, "seed": secrets.token_hex(64)}, mark))
         ends = Endpoints(workdir)
-        argv = qemu_argv(spec, ends)
-        process, console, qmp = stack.enter_context(_started(transport, spec, argv, ends, logs=logs, deadline=deadline))
+        argv = command = qemu_argv(spec, ends)
+        user = guest_user(mark) if spec.privileges is not None else None
+        if spec.privileges is not None and user is not None:
+            command = confined_argv(spec.privileges, user, workdir, argv)
+            stack.enter_context(_taking_back(transport, user))
+        process, console, qmp = stack.enter_context(_started(transport, spec, command, ends, logs=logs, deadline=deadline))
         if state is not None:
             with state.open("rb") as file:
                 load_state(qmp, file, deadline)
@@ -110,7 +118,17 @@ def start_machine(
             session.close()
             return session.enter_context(_logged_in(transport, spec.name, access, limit))
 
-        yield Machine(spec, argv, process, console, qmp, connect(deadline), access, workdir, connect)
+        yield Machine(spec, argv, process, console, qmp, connect(deadline), access, workdir, user, connect)
+
+
+@contextmanager
+def _taking_back(transport: Transport, user: int) -> Iterator[None]:
+    """Take back what was lent to a QEMU once it has ended."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(HostLostError):  # a host that is gone gets it back by a restore, or by its next boot
+            take_back(transport, user)
 
 
 @contextmanager

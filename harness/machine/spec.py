@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from harness.machine.privileges import Privileges, descriptor_args
+
 READY = "throughpass: ready"
 """What our init prints on the console when sshd listens."""
 
@@ -76,6 +78,8 @@ class MachineSpec:
     root: Literal["virtio", "usb"] = "virtio"
     devices: tuple[Mapping[str, Any], ...] = ()
     extra_args: tuple[str, ...] = ()
+    privileges: Privileges | None = None
+    """What a QEMU that is not whoever starts it is given; None starts it as it is."""
     restored: bool = False
     """Whether it does not boot, but waits for a state that was saved from a machine with the same command line."""
 
@@ -108,6 +112,7 @@ def qemu_argv(spec: MachineSpec, ends: Endpoints) -> list[str]:
         *base_args(spec),
         *cpu_args(spec),
         *kernel_args(spec),
+        *(descriptor_args() if spec.privileges else ()),
         *drive_args(spec),
         *root_args(spec),
         *network_args(),

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from harness.core.deadline import Deadline
 from harness.core.errors import HostLostError
 from harness.transport.aside import aside
-from harness.transport.channels import CHUNK, execute
+from harness.transport.channels import CHUNK
 from harness.transport.library import paramiko
 from harness.transport.protocol import (
     COMMAND_TIMEOUT_S,
@@ -118,7 +118,7 @@ class ResidentTransport:
         if self._shell is None and self._offered:
             try:
                 shell = self._held.enter_context(self._below.session())
-                execute(shell, "exec sh", limit)
+                self._below.execute(shell, "exec sh", limit)
                 self._shell = shell
             except (HostLostError, paramiko.SSHException, EOFError, OSError):
                 self.give_up()

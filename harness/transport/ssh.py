@@ -41,12 +41,25 @@ KEEPALIVE_S = 15
 """A host that is gone without a word is found out by what is sent to it."""
 
 
-class SshTransport:
-    """One authenticated connection, many channels."""
+AS_ROOT = 'exec sudo -n env SSH_CONNECTION="$SSH_CONNECTION" sh -c '
+"""How a user who is not root becomes it for one command. sudo drops what tells which way we came: whom a bind would cut off."""
 
-    def __init__(self, connection: paramiko.Transport, name: str) -> None:
+
+class SshTransport:
+    """One authenticated connection, many channels. ``prefix`` is shell text that runs its last word, a command."""
+
+    def __init__(self, connection: paramiko.Transport, name: str, prefix: str = "") -> None:
         self.name = name
         self._connection = connection
+        self._prefix = prefix
+
+    def as_root(self) -> SshTransport:
+        """Return a transport over the same connection whose commands run by ``sudo -n``."""
+        return SshTransport(self._connection, self.name, AS_ROOT)
+
+    def execute(self, channel: paramiko.Channel, command: str, deadline: Deadline) -> None:
+        """Start a command on a channel of this connection, as whom this transport is."""
+        execute(channel, f"{self._prefix}{shlex.quote(command)}" if self._prefix else command, deadline)
 
     def run(
         self,
@@ -60,7 +73,7 @@ class SshTransport:
         text = command_text(command)
         limit = deadline or Deadline.after(timeout_s, f"{first_line(text)!r} on {self.name}")
         with self._lost_means(f"while it ran {first_line(text)!r}"), self._channel(limit) as channel:
-            execute(channel, text, limit)
+            self.execute(channel, text, limit)
             sender = threading.Thread(target=_send_all, args=(channel, stdin), daemon=True)
             sender.start()
             stdout, stderr = _read_both(channel, limit)
@@ -73,7 +86,7 @@ class SshTransport:
             channel = aside(lambda: self._connection.open_session(timeout=limit.left_s))
             channel.set_combine_stderr(combine=True)
             try:
-                execute(channel, shlex.join(dying_argv(argv, folder)), limit)
+                self.execute(channel, shlex.join(dying_argv(argv, folder)), limit)
             except BaseException:
                 aside(channel.close)  # what was started ends with it, and nobody would know of it
                 raise
@@ -84,7 +97,7 @@ class SshTransport:
         """Listen on a UNIX socket of the host through a relay that runs there (SSH itself cannot be asked for it by paramiko)."""
         limit = Deadline.after(COMMAND_TIMEOUT_S, f"starting a relay on {self.name}")
         with self._lost_means("when a relay was to be started"), self._channel(limit) as channel:
-            execute(channel, shlex.join(relay_argv(str(path))), limit)
+            self.execute(channel, shlex.join(relay_argv(str(path))), limit)
             yield SshListener(path, channel, self.name)
 
     def connect(self, port: int, deadline: Deadline) -> AbstractContextManager[SocketLike]:
@@ -97,7 +110,7 @@ class SshTransport:
         with self.session() as channel:
             channel.set_combine_stderr(combine=True)
             with self._lost_means("when a command was to be started"):
-                execute(channel, command, deadline)
+                self.execute(channel, command, deadline)
             yield Conversation(channel, self.name)
 
     @contextmanager
@@ -116,7 +129,7 @@ class SshTransport:
     def run_fed(self, command: str, feed: Callable[[Callable[[bytes], None]], None], deadline: Deadline) -> Result:
         """Run a command whose standard input ``feed`` writes, piece by piece; it is too much to hold in memory."""
         with self._lost_means("while data were sent"), self._channel(deadline) as channel:
-            execute(channel, command, deadline)
+            self.execute(channel, command, deadline)
             sender = threading.Thread(target=_send_fed, args=(channel, feed), daemon=True)
             sender.start()
             stdout, stderr = _read_both(channel, deadline)
