@@ -15,6 +15,8 @@ from harness.transport.protocol import check
 def test_guest_boots(run: BenchRun, guest: Machine) -> None:
     """QEMU starts with the controller, and the guest boots: its console says so, and nothing deadly."""
     run.note("QEMU's command line", shlex.join(guest.argv))
+    if guest.spec.privileges is not None and guest.user is not None:
+        run.note("what QEMU is given on the host", guest.spec.privileges.sentence(guest.user))
     run.note("the end of the guest's console", guest.console.tail())
     warnings = guest.process.stderr_text()
     if warnings:

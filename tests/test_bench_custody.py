@@ -7,11 +7,8 @@ import random
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,100 +16,25 @@ import pytest
 
 from harness.actions.binding import Binding
 from harness.actions.journal import Journal, read_journals, taken, write_journal
-from harness.bench.cache import silent
-from harness.bench.config import load_bench
-from harness.bench.real import connection_to
-from harness.core.deadline import Deadline
 from harness.core.errors import BoardError
 from harness.facts.host import read_facts
 from harness.facts.probe import take_sections
 from harness.transport.protocol import check
-from harness.transport.ssh import SshTransport
-from tests.qualification import CHECKOUT, qualify, qualify_until
+from tests.custody import THROUGHPASS, Board, board_of, kill_at, taker
+from tests.qualification import qualify, qualify_until
 from tests.taker import BEGUN, GO
-from tests.test_bench_up import held
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("custody")]
 
-THROUGHPASS = Path(sys.executable).with_name("throughpass")
 NAME = "custody"
 SEED = 20261122
-SHIPPED = CHECKOUT / "fixtures" / "boards" / "virtual-vtd.toml"
-
-STATE = r"""
-for device in /sys/bus/pci/devices/*; do
-    driver=none
-    [ -e "$device/driver" ] && driver=$(readlink "$device/driver")
-    echo "${device##*/} ${driver##*/} $(cat "$device/driver_override")"
-done
-cut -d ' ' -f 1 /proc/modules | sort
-find /tmp /run /var/lib/throughpass -xdev -not -name sshd.log -not -path '/run/tp-*' 2>/dev/null | sort
-grep -alz "[t]hroughpass-" /proc/[0-9]*/cmdline 2>/dev/null
-ls -l /dev/vfio 2>/dev/null
-grep -H '' /sys/bus/usb/devices/*/power/control /sys/bus/pci/devices/*/power/control /sys/bus/pci/devices/*/d3cold_allowed
-grep -aH '' /sys/module/vfio*/parameters/* /sys/module/xhci*/parameters/* /sys/module/usb*/parameters/* 2>/dev/null
-for disk in /dev/sd?; do head -c 4194304 "$disk" | sha256sum; done
-"""
-"""Prints what a restore must bring back: drivers, overrides, modules, files, our processes, nodes, power, the stick's data."""
-
-
-@dataclass(frozen=True)
-class Board:
-    """The host: its bench file, a connection that is none of the runner's, and what it was like before."""
-
-    bench: Path
-    ssh: SshTransport
-    before: list[str]
-
-    def changes(self) -> list[str]:
-        """Return what the host has now and had not before, and what it had and has no more."""
-        now = settled(self.ssh)
-        return [f"+ {line}" for line in now if line not in self.before] + [f"- {line}" for line in self.before if line not in now]
-
-    def restore(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """Run ``throughpass restore``."""
-        argv: list[str | Path] = [THROUGHPASS, "restore", self.bench, "--wait", "60", *options]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=200)
-
-
-def settled(ssh: SshTransport) -> list[str]:
-    """Return the state once the stick is up: it takes a moment after its controller is back."""
-    wait = "left=100; until [ -b /dev/sda ] || [ $left -eq 0 ]; do sleep 0.1; left=$((left - 1)); done"
-    return check(ssh, f"{wait}\n{STATE}").text.splitlines()
 
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """Hold a board whose stick is plugged in."""
-    folder = tmp_path_factory.mktemp("custody")
-    text = SHIPPED.read_text(encoding="utf-8").replace('"virtual-vtd"', f'"{NAME}"')
-    (folder / "board.toml").write_text(text, encoding="utf-8")
-    with held(folder / "board.toml", folder / "held.toml"):
-        host = load_bench(str(folder / "held.toml")).host
-        assert host is not None
-        with connection_to(host, Deadline.after(60, "connecting"), silent) as ssh:
-            check(ssh, f"mkfifo {BEGUN} {GO}")
-            yield Board(folder / "held.toml", ssh, settled(ssh))
-
-
-@contextmanager
-def taker(board: Board, *moment: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a runner that takes the controller; it does not outlive the test."""
-    argv = [sys.executable, "-m", "tests.taker", str(board.bench), *moment]
-    with subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def kill_at(board: Board, way: str, step: int) -> None:
-    """Kill a runner whose plan has come to a step, and let the plan go on."""
-    with taker(board, way, str(step)) as process:
-        check(board.ssh, f"cat {BEGUN}")
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    check(board.ssh, f"echo >{GO}")
+    with board_of(NAME, tmp_path_factory.mktemp("custody")) as made:
+        yield made
 
 
 @pytest.mark.parametrize(("way", "step"), [*(("bind", step) for step in range(7)), *(("return", step) for step in range(4))])
@@ -344,7 +266,7 @@ def test_unbind_from_a_wedged_driver_is_a_verdict(board: Board) -> None:
 def test_restore_after_a_kill_with_a_guest(board: Board, tmp_path: Path) -> None:
     """A qualification that is killed while its guest has the controller leaves no guest, no folder and no driver of its own."""
     killed = qualify_until(
-        "PASS           The guest answers", signal.SIGKILL, board.bench, tmp_path / "runs", "--profile", "smoke"
+        "PASS           The guest answers", signal.SIGKILL, board.bench, tmp_path / "runs", "--profile", "smoke", "--cycles", "1"
     )
 
     done = board.restore()
@@ -357,7 +279,7 @@ def test_next_run_finishes_what_a_dead_one_left(board: Board, tmp_path: Path) ->
     """A later run puts back first, says so, and finds the controller with its own driver."""
     kill_at(board, "bind", 5)
 
-    run = qualify(board.bench, tmp_path / "runs", "--profile", "smoke", "-k", "binding or return")
+    run = qualify(board.bench, tmp_path / "runs", "--profile", "smoke", "--cycles", "1", "-k", "binding or return")
 
     assert "putting back 0000:01:00.0" in run.output
     assert run.record.environment.controller_driver == "xhci_hcd"
@@ -397,15 +319,9 @@ def test_restore_on_a_host_without_room(board: Board) -> None:
     assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
 
 
-def throughpass(board: Board, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a verb on the board to its end."""
-    argv: list[str | Path] = [THROUGHPASS, words[0], board.bench, *words[1:]]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
-
-
 def test_bind_shows_its_plan(board: Board) -> None:
     """A dry run says what the host loses, why it is allowed, and each write there and back, and makes none of them."""
-    done = throughpass(board, "bind", "--dry-run")
+    done = board.throughpass("bind", "--dry-run")
 
     assert done.returncode == 0, done.stderr
     assert "giving 01:00.0 away takes: " in done.stdout
@@ -425,7 +341,7 @@ def test_bind_holds_until_it_is_told(board: Board) -> None:
     ) as hand:
         assert hand.stderr is not None
         said = next(line for line in hand.stderr if "is bound to vfio-pci and held" in line or "throughpass:" in line)
-        second = throughpass(board, "bind")
+        second = board.throughpass("bind")
         driver = check(board.ssh, "readlink /sys/bus/pci/devices/0000:01:00.0/driver").text
         hand.send_signal(signal.SIGTERM)
         assert hand.wait(60) == 0, said

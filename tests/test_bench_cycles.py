@@ -10,20 +10,17 @@ import pytest
 from harness.bench.cache import silent
 from harness.bench.config import load_bench
 from harness.bench.make import make_bench
-from harness.bench.real import connection_to
 from harness.bench.virtual import VirtualBench
 from harness.core.deadline import Deadline
 from harness.core.errors import BoardError, HostLostError
 from harness.core.record import BoardVerdict, Outcome
 from harness.machine.power import power_off, reboot
 from harness.transport.protocol import check
-from tests.qualification import BOARDS, CHECKOUT, LIMIT_S, Qualification, qualify, started, wait_for_line
-from tests.test_bench_custody import Board, settled
-from tests.test_bench_up import held
+from tests.custody import SHIPPED, Board, board_of
+from tests.qualification import BOARDS, LIMIT_S, Qualification, qualify, started, wait_for_line
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("cycles")]
 
-SHIPPED = CHECKOUT / "fixtures" / "boards" / "virtual-vtd.toml"
 PASSED, FAILED = 0, 1
 
 KILL_GUEST = """
@@ -45,12 +42,8 @@ def board_file(name: str, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """Hold a board, which the suites reach as a host over SSH."""
-    folder = tmp_path_factory.mktemp("cycles")
-    with held(board_file("cycles", folder), folder / "held.toml"):
-        host = load_bench(str(folder / "held.toml")).host
-        assert host is not None
-        with connection_to(host, Deadline.after(60, "connecting"), silent) as ssh:
-            yield Board(folder / "held.toml", ssh, settled(ssh))
+    with board_of("cycles", tmp_path_factory.mktemp("cycles")) as made:
+        yield made
 
 
 def rows(done: Qualification) -> dict[str, Outcome]:

@@ -131,8 +131,8 @@ def test_local_bench_is_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_real_bench_must_be_root() -> None:
-    """A user who is not root is told that this is not supported yet, and what to do."""
-    with pytest.raises(UsageError, match=r"rack do not run as root.*not supported yet.*user = \"root\""):
+    """On this machine a user who is not root is told to start by sudo."""
+    with pytest.raises(UsageError, match=r"do not run as root.*start throughpass by sudo"):
         require_root(OtherUser())
 
 
@@ -219,11 +219,12 @@ def test_delivery_is_checked_by_its_content(host: SshTransport, image: Image, tm
 
 
 def test_delivery_belongs_to_the_user_there(host: SshTransport, image: Image, tmp_path: Path) -> None:
-    """Files arrive as their receiver's alone, whoever they are of on the runner."""
+    """Files arrive as their receiver's alone, whoever they are of on the runner, in a folder that nobody else enters."""
     image.initrd.chmod(0o777)
     folder = Path(deliver(host, image, str(tmp_path / "work"), silent))
 
-    assert {(path.stat().st_uid, path.stat().st_mode & 0o777) for path in folder.iterdir()} == {(os.getuid(), 0o600)}
+    assert {(path.stat().st_uid, path.stat().st_mode & 0o777) for path in folder.iterdir()} == {(os.getuid(), 0o644)}
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_delivery_removes_what_a_power_cut_left(host: SshTransport, image: Image, tmp_path: Path) -> None:

@@ -102,9 +102,11 @@ def test_stranger_is_qualified_twice(stranger: Stranger, tmp_path: Path) -> None
     assert "bookworm" in record.environment.distribution
     assert record.environment.kernel.startswith("6.1.")
     assert record.environment.guest_kernel.startswith("6.12.")
-    argv = next(each.text for each in done.check("guest/guest-boots").evidence if each.source == "QEMU's command line")
-    assert argv.count(f"{WORKDIR}/{GUEST_IMAGE}-") == 3
-    assert "/usr/lib/throughpass" not in argv
+    given = next(
+        each.text for each in done.check("guest/guest-boots").evidence if each.source == "what QEMU is given on the host"
+    )
+    assert given.count(f"{WORKDIR}/{GUEST_IMAGE}-") == 3
+    assert "/usr/lib/throughpass" not in given
     assert after == before
     assert "bringing the guest's files" in done.output
 

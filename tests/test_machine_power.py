@@ -55,7 +55,7 @@ def deaf_machine() -> tuple[Machine, list[object]]:
     """Return a machine that does nothing, and what it has heard."""
     deaf: Any = Deaf()
     spec = MachineSpec("guest", "guest", "k", "i", ())
-    return Machine(spec, [], deaf, deaf, deaf, deaf, deaf, PurePosixPath("/x"), None, deaf), deaf.heard
+    return Machine(spec, [], deaf, deaf, deaf, deaf, deaf, PurePosixPath("/x"), None, deaf, deaf), deaf.heard
 
 
 def soon() -> Deadline:

@@ -74,7 +74,8 @@ def explained(process: FakeProcess, death: str = "") -> ThroughpassError:
     spec = MachineSpec("guest", "guest", "k", "i", ())
     console: Any = FakeConsole(death)
     rest: Any = None
-    return Machine(spec, [], process, console, rest, rest, rest, PurePosixPath("/tmp/x"), None, rest).explain_loss(GIVEN)  # noqa: S108
+    place, host = PurePosixPath("/tmp/x"), LocalTransport()  # noqa: S108
+    return Machine(spec, [], process, console, rest, rest, rest, place, None, host, rest).explain_loss(GIVEN)
 
 
 def test_loss_status_comes_after_the_sockets() -> None:

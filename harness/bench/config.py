@@ -69,6 +69,7 @@ class BoardSection(Section, frozen=True):
     kernel_args: tuple[str, ...] = ()
     root: Annotated[str, msgspec.Meta(pattern=r"^(virtio|usb:[a-z][a-z0-9_-]*)$")] = "virtio"
     qemu_args: tuple[str, ...] = ()
+    state_mib: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0  # a disk at /var/lib/throughpass that outlives the board's reboots
     device: tuple[DeviceSection, ...] = ()
     stick: tuple[StickSection, ...] = ()
 

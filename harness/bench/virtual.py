@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,7 +19,7 @@ from harness.bench.accelerator import choose_accelerator, qemu_version
 from harness.bench.cache import SCRATCH, Progress, cache_folder, full_disk_explained, locked, require_space, write_whole
 from harness.bench.config import BenchConfig, BoardSection, DeviceSection, StickSection
 from harness.bench.host import Host
-from harness.bench.images import Image, require_image
+from harness.bench.images import Image, program_path, require_image
 from harness.bench.obstacles import find_obstacles
 from harness.bench.snapshots import Ingredients, Place, free_place
 from harness.bench.upkeep import keep_within_limit, limit_bytes
@@ -35,6 +37,9 @@ RESTORE_LIMIT_S = 60.0
 """Several times what a restore was seen to need on a busy machine: after it the board boots."""
 
 UNPLUG_LIMIT_S = 30.0
+
+STATE, STATE_LABEL = "state disk", "tp-state"
+"""Its name among the files, which no stick can have, and the label by which the board's init finds it."""
 
 _USB3_PORTS = 4  # QEMU's xHCI has p2 = p3 = 4 unless the card's options say otherwise
 
@@ -80,12 +85,17 @@ class VirtualBench:
             sticks = stack.enter_context(ExitStack())
             scratch = Path(sticks.enter_context(tempfile.TemporaryDirectory(prefix=f"throughpass-sticks-{self.config.name}-")))
             files = {stick.id: stick_file(stick, scratch) for stick in self.board.stick if not is_root(self.board, stick)}
+            if self.board.state_mib:
+                files[STATE] = state_file(self.board.state_mib, scratch)
             keep_within_limit({image.folder})
             spec = board_spec(self.config.name, self.board, image, files, accelerator)
             deadline = Deadline.after(deadline.length_s, deadline.purpose)  # neither a lock nor an image is the board's fault
             place = None
-            if self.board.qemu_args and not self.cold:
-                progress(f"no snapshot of {self.config.name}, it boots each time: its qemu_args may name what changes")
+            if (self.board.qemu_args or self.board.state_mib) and not self.cold:
+                why = (
+                    "its qemu_args may name what changes" if self.board.qemu_args else "it would remember another state_mib disk"
+                )
+                progress(f"no snapshot of {self.config.name}, it boots each time: {why}")
             elif not self.cold:
                 key = snapshot_key(self.board, image, accelerator)
                 place = stack.enter_context(free_place(key, self.config.name, {image.folder}, progress))
@@ -119,6 +129,10 @@ class VirtualBench:
         self.machine.qmp.clear_events()
         self.machine.qmp.execute("device_del", {"id": stick.id})
         self.machine.qmp.wait_for_event("DEVICE_DELETED", limit, device=stick.id)
+
+    def let_reboot(self) -> None:
+        """Let the board reboot from now on, as a real one does; until then a reset ends it, so that a panic is an exit."""
+        self.machine.qmp.execute("set-action", {"reboot": "reset"})  # QEMU 6.0
 
     def _host(self, accelerator: Accelerator) -> Host:
         return Host(
@@ -200,11 +214,15 @@ def board_drives(board: BoardSection, image: Image, files: Mapping[str, Path]) -
     for stick in board.stick:
         if stick.id in files:
             yield Drive(f"stick-{stick.id}", str(files[stick.id]), read_only=False, bps=int(stick.throttle_mib_s * (1 << 20)))
+    if STATE in files:
+        yield Drive(STATE_LABEL, str(files[STATE]), read_only=False)
 
 
 def board_devices(board: BoardSection) -> Iterator[Mapping[str, Any]]:
     """Yield every device in an order that QEMU takes: the IOMMU first, each bus before what sits on it."""
     yield from iommu_devices(board)
+    if board.state_mib:
+        yield {"driver": "virtio-blk-pci", "drive": STATE_LABEL}
     buses: set[str] = set()
     for number, device in enumerate(board.device, start=1):
         yield from placed_device(msgspec.structs.replace(device, options=card_options(board, device)), number, buses)
@@ -262,6 +280,17 @@ def usb_port(board: BoardSection, stick: StickSection) -> int:
     siblings = [other for other in board.stick if other.on == stick.on and other.usb == stick.usb]
     first = 1 if stick.usb == 3 else int(options.get("p3", _USB3_PORTS)) + 1  # noqa: PLR2004 (USB 3)
     return first + siblings.index(stick)
+
+
+def state_file(size_mib: int, scratch: Path) -> Path:
+    """Return a new disk of the run's own with an empty file system, whose journal brings it over a reset."""
+    path = scratch / "state"
+    require_space(scratch, size_mib, "the board's state_mib disk", SCRATCH)
+    with full_disk_explained(scratch, SCRATCH):
+        path.touch()
+        os.truncate(path, size_mib << 20)
+        check(LocalTransport(), f"PATH={program_path()} mke2fs -q -t ext4 -L {STATE_LABEL} {shlex.quote(str(path))}")
+    return path
 
 
 def stick_file(stick: StickSection, scratch: Path) -> Path:

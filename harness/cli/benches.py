@@ -98,6 +98,7 @@ def hold_board(
     with interruptible(), _transcripts(config.name) as logs, board.open(logs, limit, tell):
         for stick in board.loose_sticks():
             board.plug(stick)
+        board.let_reboot()
         with held_bench_file(config, board.machine.access, write):
             tell(f"the board {config.name} is up, and {write} leads to it; Ctrl-C or SIGTERM takes it down")
             with suppress(KeyboardInterrupt):

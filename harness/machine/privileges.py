@@ -65,6 +65,11 @@ class Privileges:
     nodes: tuple[str, ...]
     locked_mib: int
 
+    def sentence(self, user: int) -> str:
+        """Return what is given, for people."""
+        files = f"kernel {self.kernel}, initrd {self.initrd}, disk {self.root} as descriptors 3 to 5"
+        return f"user {user}, no capability; {files}; nodes {', '.join(self.nodes)}; {self.locked_mib} MiB of locked memory"
+
 
 def descriptor_args() -> list[str]:
     """The root disk, opened by root: QEMU calls it ROOT."""

@@ -20,12 +20,14 @@ from harness.machine.privileges import confined_argv
 from harness.machine.qmp import Qmp
 from harness.machine.spec import READY, RENEW, Endpoints, MachineSpec, qemu_argv
 from harness.machine.state import load_state
+from harness.machine.stuck import POWER_OFF, describe_stuck
 from harness.transport.handshake import Trust
 from harness.transport.keys import KeyPair, make_key
 from harness.transport.protocol import Process, Transport, check
 from harness.transport.ssh import SshTransport, open_ssh
 
 _LAST_WORDS_S = 2.0
+_END_S = 40.0
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(\d+)")
 
 
@@ -43,7 +45,7 @@ class Machine:
     """A booted machine. ``ssh`` is a transport into it, ``qmp`` its monitor, ``console`` its serial line.
 
     After a reboot ``ssh`` is another one: whoever needs it asks the machine for it each time. ``user`` is the number of the user
-    as whom QEMU runs, None for whoever started it.
+    as whom QEMU runs, None for whoever started it; ``host`` is where it runs.
     """
 
     spec: MachineSpec
@@ -55,6 +57,7 @@ class Machine:
     access: Access
     workdir: PurePosixPath
     user: int | None
+    host: Transport
     _connect: Callable[[Deadline], SshTransport]
 
     def log_in(self, deadline: Deadline) -> None:
@@ -69,6 +72,8 @@ class Machine:
             return BoardError(f"{name} died: {death}", evidence=self.console.tail())
         if status is not None:
             return BoardError(f"QEMU of {name} ended with status {status}", evidence=self.process.stderr_text())
+        if stuck := describe_stuck(self.host, self.workdir):
+            return BoardError(f"QEMU of {name} hangs on {self.host.name}", evidence=stuck, remedy=POWER_OFF)
         return error
 
 
@@ -118,7 +123,7 @@ def start_machine(
             session.close()
             return session.enter_context(_logged_in(transport, spec.name, access, limit))
 
-        yield Machine(spec, argv, process, console, qmp, connect(deadline), access, workdir, user, connect)
+        yield Machine(spec, argv, process, console, qmp, connect(deadline), access, workdir, user, transport, connect)
 
 
 @contextmanager
@@ -172,7 +177,7 @@ def _started(
         qmp_listener = stack.enter_context(transport.listen(ends.qmp))
         heard = stack.enter_context(ExitStack())
         process = transport.start(argv, log=logs / f"{name}-qemu.log", folder=ends.folder)
-        stack.callback(_end, process, name)
+        stack.callback(_end, process, name, transport, ends.folder)
         try:
             console = Console(console_listener.accept(process, deadline), name, logs / f"{name}-console.log")
             heard.callback(console.close)
@@ -204,11 +209,16 @@ def _wait_until_ready(spec: MachineSpec, process: Process, console: Console, dea
         raise BenchError(error.message, evidence=error.evidence) from error
 
 
-def _end(process: Process, name: str) -> None:
-    """End QEMU and wait for it: a machine that stays would hold its devices."""
+def _end(process: Process, name: str, host: Transport, folder: PurePosixPath) -> None:
+    """End QEMU and wait for it: a machine that stays would hold its devices. Raises BoardError if not even SIGKILL ends it."""
     process.kill()
-    with contextlib.suppress(HostLostError):  # a host that is gone took it along, or ends it when it notices
-        process.wait(Deadline.after(40, f"ending QEMU of {name}"))
+    try:
+        process.wait(Deadline.after(_END_S, f"ending QEMU of {name}"))
+    except HostLostError:
+        pass  # a host that is gone took it along, or ends it when it notices
+    except DeadlineError as error:
+        told = f"QEMU of {name} on {host.name} does not end in {_END_S:.0f} s"
+        raise BoardError(told, evidence=describe_stuck(host, folder) or error.evidence, remedy=POWER_OFF) from error
 
 
 def _ended(process: Process) -> int | None:

@@ -1,0 +1,112 @@
+"""What the guest's QEMU may do on the host, as the host's kernel shows it while a guest has the controller."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.actions.lending import FIRST_USER, LAST_USER
+from harness.machine.guest import MEMORY_MIB
+from harness.machine.privileges import SPARE_MIB
+from harness.transport.protocol import check
+from harness.transport.ssh import SshTransport
+from tests.custody import Board, board_of
+from tests.qualification import qualify, started, wait_for_line
+
+pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("privileges")]
+
+LOOK = r"""
+for file in $(grep -al '[/]tmp/throughpass-guest' /proc/[0-9]*/cmdline); do
+    process=${file%/cmdline}
+    read -r name <"$process/comm"
+    case $name in qemu*) break ;; esac
+done
+grep -E '^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' "$process/status"
+grep '^Max locked memory' "$process/limits"
+echo @nodes; ls -ln /dev/kvm /dev/vfio /dev/bus/usb/*
+echo @folder; ls -lnd /tmp/throughpass-guest*; ls -ln /tmp/throughpass-guest*
+echo @open; ls -l "$process/fd"
+echo @children; cat "$process/task/${process#/proc/}/children"
+"""
+
+
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the host's kernel says of QEMU: the lines of its status by name, and the parts of the rest by theirs."""
+
+    status: dict[str, list[str]]
+    locked: list[str]
+    parts: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """Hold a board whose stick is plugged in."""
+    with board_of("privileges", tmp_path_factory.mktemp("privileges")) as made:
+        yield made
+
+
+def look(ssh: SshTransport) -> Look:
+    """Look at the guest's QEMU."""
+    head, *rest = check(ssh, LOOK).text.split("\n@")
+    status = {name: words.split() for name, _, words in (line.partition(":") for line in head.splitlines())}
+    locked = next(line for line in head.splitlines() if line.startswith("Max locked")).split()[3:5]
+    return Look(status, locked, {part.split("\n")[0]: part.splitlines()[1:] for part in rest})
+
+
+def test_qemu_is_not_root_and_gives_back_what_it_was_lent(board: Board, tmp_path: Path) -> None:
+    """QEMU has a user of its own, no capability, a filter, its memory and nodes; a dead run's restore takes all of it back."""
+    with started(board.bench, tmp_path / "runs", "--profile", "smoke", "--cycles", "1") as run:
+        wait_for_line(run, "PASS           The guest answers")
+        seen = look(board.ssh)
+        mine = seen.status["Uid"][0]
+        other = board.ssh.run(f"setpriv --reuid {int(mine) ^ 1} --clear-groups ls {seen.parts['folder'][0].split()[-1]}")
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    done = board.restore()
+
+    assert FIRST_USER <= int(mine) <= LAST_USER
+    assert set(seen.status["Uid"]) == set(seen.status["Gid"]) == {mine}
+    assert seen.status["Groups"] == []
+    assert {digit for name in CAPABILITIES for digit in seen.status[name][0]} == {"0"}
+    assert (seen.status["NoNewPrivs"], seen.status["Seccomp"]) == (["1"], ["2"])
+    assert seen.locked == [str((MEMORY_MIB + SPARE_MIB) << 20)] * 2
+    lent = {line.split()[-1] for line in seen.parts["nodes"] if line.split()[2:3] == [mine]}
+    assert "/dev/kvm" in lent
+    assert len(lent) == 2, "KVM and one group of VFIO, and no device of USB"
+    assert {line.split()[2] for line in seen.parts["folder"] if line[:1] in "-ds"} == {mine}
+    assert all(line[4:10] == "------" for line in seen.parts["folder"] if line[:1] in "-ds"), "sockets and keys are its own"
+    assert not [line for line in seen.parts["open"] if "/dev/sd" in line or "/dev/mem" in line]
+    assert seen.parts["children"] in ([], [""])
+    assert other.status != 0
+    assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
+    assert check(board.ssh, NOT_ROOTS).text == ""
+
+
+def test_stick_is_lent_alone_and_only_while_the_guest_has_it(board: Board, tmp_path: Path) -> None:
+    """For USB-level passthrough QEMU gets the node of the stick and no other, and it is root's again afterwards."""
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(check, board.ssh, WATCH, timeout_s=300)
+        done = qualify(board.bench, tmp_path / "runs", "--profile", "smoke", "--cycles", "1")
+        lent = watching.result().text.splitlines()
+
+    assert done.status in {0, 1}, done.output
+    assert len(lent) == 1, lent
+    assert check(board.ssh, NOT_ROOTS).text == ""
+    assert board.changes() == []
+
+
+WATCH = """
+until find /dev/bus/usb -mindepth 2 ! -user 0 2>/dev/null | grep .; do sleep 0.05; done
+"""
+
+NOT_ROOTS = "find /dev/kvm /dev/vfio /dev/bus/usb ! -user 0 2>/dev/null; true"
