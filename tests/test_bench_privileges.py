@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,8 +68,8 @@ def test_qemu_is_not_root_and_gives_back_what_it_was_lent(board: Board, tmp_path
         seen = look(board.ssh)
         mine = seen.status["Uid"][0]
         other = board.ssh.run(f"setpriv --reuid {int(mine) ^ 1} --clear-groups ls {seen.parts['folder'][0].split()[-1]}")
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
+        run.kill()
+        run.communicate()
     done = board.restore()
 
     assert FIRST_USER <= int(mine) <= LAST_USER
