@@ -116,6 +116,37 @@ def test_stranger_is_qualified_twice(stranger: Stranger, tmp_path: Path) -> None
     assert state(stranger.ssh) == before
 
 
+LAB = """
+echo 'lab:x:1000:1000::/home/lab:/bin/sh' >>/etc/passwd
+echo 'lab:*:19000::::::' >>/etc/shadow
+mkdir -p /home/lab && chown 1000:1000 /home/lab
+chmod 644 /root/keys
+"""
+"""A user who may log in as root does, and can do nothing."""
+
+SUDOERS = "/etc/sudoers.d/lab"
+
+
+def test_stranger_by_sudo(stranger: Stranger, tmp_path: Path) -> None:
+    """A login that is not root is told which line of sudoers it lacks; with that line it qualifies the host as root does."""
+    check(stranger.ssh, LAB)
+    bench = tmp_path / "lab.toml"
+    text = stranger.bench.read_text(encoding="utf-8").replace('user = "root"', 'user = "lab"')
+    bench.write_text(text.replace("held.toml.key", str(stranger.bench.with_name("held.toml.key"))), encoding="utf-8")
+    refused = qualify(bench, tmp_path / "refused", "--profile", "smoke", "-k", "readiness")
+    (line,) = re.findall(r'"(lab ALL=.*NOPASSWD: ALL)"', refused.output)[:1]
+    check(stranger.ssh, f"echo '{line}' >{SUDOERS}")
+    before = state(stranger.ssh)
+    chosen = ("--profile", "smoke", "--cycles", "1", "-k", "readiness or binding or guest or return")
+    done = qualify(bench, tmp_path / "runs", *chosen)
+    after = state(stranger.ssh)
+
+    assert refused.status not in {PASSED, FAILED}, refused.output
+    assert done.status == PASSED, done.output
+    assert {each.stage for each in done.record.checks} >= {"readiness", "binding", "guest", "return"}
+    assert {line for line in after ^ before if "/run/sudo" not in line} == set()
+
+
 def test_stranger_holds_what_was_promised(stranger: Stranger) -> None:
     """What stays on the host is one folder for root alone, of at most 150 MB, and its files are the runner's."""
     image = require_image(GUEST_IMAGE)
@@ -127,9 +158,9 @@ def test_stranger_holds_what_was_promised(stranger: Stranger) -> None:
     assert [line.rpartition(" ")[0] for line in listing] == [
         " 700 root",
         f"{name} 700 root",
-        f"{name}/guest.qcow2 600 root",
-        f"{name}/initrd 600 root",
-        f"{name}/vmlinux 600 root",
+        f"{name}/guest.qcow2 644 root",
+        f"{name}/initrd 644 root",
+        f"{name}/vmlinux 644 root",
     ]
     assert 0 < sum(sizes) <= LIMIT_BYTES
 
