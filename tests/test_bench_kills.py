@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +21,14 @@ from harness.bench.host import Host
 from harness.bench.make import make_bench
 from harness.bench.virtual import VirtualBench
 from harness.core.deadline import Deadline
-from harness.core.errors import BoardError, ThroughpassError
+from harness.core.errors import BenchError, BoardError, ThroughpassError
 from harness.core.record import BoardVerdict
 from harness.facts.host import read_facts
 from harness.facts.probe import take_sections
+from harness.machine import running
 from harness.machine.guest import GuestSpec, confined_guest
 from harness.machine.passthrough import PASSING
-from harness.machine.running import start_machine
+from harness.machine.running import Machine, start_machine
 from harness.transport.protocol import check
 from tests.custody import SHIPPED, Board, connected, settled
 from tests.qualification import LIMIT_S, Qualification, started, wait_for_line
@@ -125,26 +126,76 @@ def test_restore_after_the_connection_was_cut(board: Board, tmp_path: Path) -> N
     require_restored(board)
 
 
+@contextmanager
+def guest_on(holder: Holder, board: Board, logs: Path) -> Iterator[Machine]:
+    """Take the controller, and hold a guest that has it; the controller is given back."""
+    controller = next(device for device in read_facts(take_sections(board.ssh)).pci if device.id == "1033:0194")
+    claim, modules = Claim("kills"), loaded_modules(board.ssh)
+    spec = confined_guest(
+        GuestSpec(holder.host.guest_files(), controller.address, "qemu-system-x86_64", "kvm"), controller.group or ""
+    )
+    with (
+        locking(board.ssh, controller.address, claim, silent) as lock,
+        custody(board.ssh, lock, [controller], PASSING, claim, modules=modules, progress=silent) as way,
+    ):
+        way.bind()
+        with start_machine(spec, board.ssh, logs, Deadline.after(300, "the guest's boot"), mark=claim.mark) as machine:
+            yield machine
+
+
 def test_restore_after_a_panic(holder: Holder, board: Board, tmp_path: Path) -> None:
     """A guest whose kernel panics is said to have died of that, and all is given back."""
-    controller = next(device for device in read_facts(take_sections(board.ssh)).pci if device.id == "1033:0194")
-    claim = Claim("panic")
-    with ExitStack() as stack:
-        lock = stack.enter_context(locking(board.ssh, controller.address, claim, silent))
-        modules = loaded_modules(board.ssh)
-        way = stack.enter_context(custody(board.ssh, lock, [controller], PASSING, claim, modules=modules, progress=silent))
-        way.bind()
-        spec = confined_guest(
-            GuestSpec(holder.host.guest_files(), controller.address, "qemu-system-x86_64", "kvm"), controller.group or ""
-        )
-        limit = Deadline.after(300, "the guest's boot")
-        machine = stack.enter_context(start_machine(spec, board.ssh, tmp_path, limit, mark=claim.mark))
+    with guest_on(holder, board, tmp_path) as machine:
         with pytest.raises(ThroughpassError) as lost:
             machine.ssh.run("echo c >/proc/sysrq-trigger; read -r _")
         told = machine.explain_loss(lost.value)
 
     assert isinstance(told, BoardError)
     assert told.message.startswith("guest died: Kernel panic")
+    require_restored(board)
+
+
+FREEZE = """
+mkdir -p /run/tp-freezer && mount -t cgroup -o freezer none /run/tp-freezer && mkdir /run/tp-freezer/guest || exit
+for process in /proc/[0-9]*; do
+    read -r name <"$process/comm" && case $name in qemu*) echo "${process#/proc/}" >/run/tp-freezer/guest/cgroup.procs ;; esac
+done 2>/dev/null
+echo FROZEN >/run/tp-freezer/guest/freezer.state
+until grep -q FROZEN /run/tp-freezer/guest/freezer.state; do :; done
+"""
+"""No signal reaches a process in a frozen group of the first version of cgroups: it waits in the kernel, state D."""
+
+THAW = """
+echo THAWED >/run/tp-freezer/guest/freezer.state
+until rmdir /run/tp-freezer/guest 2>/dev/null; do :; done
+umount /run/tp-freezer && rmdir /run/tp-freezer
+"""
+
+
+def test_qemu_that_no_signal_ends(holder: Holder, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A QEMU that hangs in the kernel is a verdict with its stack; a restore says so too, and puts back once it is gone."""
+    monkeypatch.setattr(running, "_END_S", 5.0)
+    told: list[ThroughpassError] = []
+
+    def hang() -> None:
+        with guest_on(holder, board, tmp_path) as machine:
+            check(board.ssh, FREEZE)
+            told.append(machine.explain_loss(BenchError("no answer")))
+
+    try:
+        with pytest.raises(BoardError, match="did not return in 30 s") as last:
+            hang()
+        stuck = board.restore()
+    finally:
+        check(board.ssh, THAW)
+
+    assert "hangs on" in told[0].message
+    assert "__refrigerator" in told[0].evidence
+    assert isinstance(last.value.__context__, BoardError)
+    assert "does not end in 5 s" in last.value.__context__.message
+    assert stuck.returncode != 0
+    assert "does not end" in stuck.stderr
+    assert "__refrigerator" in stuck.stderr
     require_restored(board)
 
 
