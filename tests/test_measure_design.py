@@ -11,7 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import UsageError
-from harness.measure.design import NATIVE, PCI, PRIMARY_CELL, PROFILES, READ_CELLS, USB_HOST, WRITE_CELLS, Cell, plan_blocks
+from harness.measure.design import (
+    NATIVE,
+    PCI,
+    PRIMARY_CELL,
+    PROFILES,
+    READ_CELLS,
+    USB_HOST,
+    VIRTIO_BLK,
+    WRITE_CELLS,
+    Cell,
+    Comparison,
+    Way,
+    find_comparisons,
+    plan_blocks,
+)
 
 MIB = 1024 * 1024
 
@@ -38,7 +52,7 @@ def test_profiles_only_read() -> None:
 
 
 def test_profiles_hold_what_the_specification_says() -> None:
-    """Smoke, quick and standard have 2, 6 and 8 blocks, and only smoke gives no verdict."""
+    """Smoke, quick and standard have 2, 6 and 8 to 20 blocks, only smoke gives no verdict, and standard has an arm twice."""
     assert {name: (profile.blocks, profile.verdict) for name, profile in PROFILES.items()} == {
         "smoke": (2, False),
         "quick": (6, True),
@@ -46,7 +60,40 @@ def test_profiles_hold_what_the_specification_says() -> None:
     }
     assert PROFILES["quick"].cells == PROFILES["smoke"].cells == (PRIMARY_CELL,)
     assert PROFILES["standard"].cells == READ_CELLS
-    assert all(profile.arms == (NATIVE, PCI, USB_HOST) for profile in PROFILES.values())
+    assert PROFILES["smoke"].arms == PROFILES["quick"].arms == (NATIVE, PCI, USB_HOST)
+    assert PROFILES["standard"].arms == (NATIVE, PCI, USB_HOST, VIRTIO_BLK, "usb-host-again")
+    assert {name: profile.most_blocks for name, profile in PROFILES.items()} == {"smoke": 0, "quick": 0, "standard": 20}
+
+
+def test_comparisons_of_standard() -> None:
+    """PCI against USB-level passthrough decides; the host's block device stands beside; the arm that comes twice is last."""
+    assert [(each.arm, each.base, each.native, each.twins) for each in PROFILES["standard"].comparisons] == [
+        (PCI, USB_HOST, NATIVE, False),
+        (PCI, NATIVE, NATIVE, False),
+        (USB_HOST, NATIVE, NATIVE, False),
+        (PCI, VIRTIO_BLK, NATIVE, False),
+        (VIRTIO_BLK, NATIVE, NATIVE, False),
+        ("usb-host-again", USB_HOST, "", True),
+    ]
+
+
+def test_comparisons_of_two_sticks() -> None:
+    """Two sticks are compared through the same kind of arm, the later with the first; a third is not a second one's base."""
+    ways = [Way(f"slow-{serial}", USB_HOST, serial) for serial in ("A", "B", "C")]
+
+    assert find_comparisons(ways) == (Comparison("slow-B", "slow-A"), Comparison("slow-C", "slow-A"))
+
+
+def test_comparisons_on_each_stick() -> None:
+    """Kinds are compared on the same stick only, with that stick's own native arm."""
+    ways = [Way("pci", PCI, "A"), Way("usb-host", USB_HOST, "A"), Way("other", USB_HOST, "B"), Way("here", NATIVE, "A")]
+
+    assert find_comparisons(ways) == (
+        Comparison("pci", "usb-host", "here"),
+        Comparison("pci", "here", "here"),
+        Comparison("usb-host", "here", "here"),
+        Comparison("other", "usb-host"),
+    )
 
 
 def test_profile_name_is_its_key() -> None:

@@ -15,7 +15,7 @@ from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError
 from harness.core.timeline import SpanKind, Timeline
 from harness.measure.arms import CONFOUNDERS, parse_confounders
-from harness.measure.design import PROFILES, READ_CELLS
+from harness.measure.design import PROFILES, READ_CELLS, known_ways
 from harness.measure.experiment import Experiment
 from harness.measure.fio import fio_command
 from harness.transport.local import LocalTransport
@@ -98,7 +98,7 @@ def experiment(tmp_path: Path, *arms: FakeArm, **changes: Any) -> tuple[Experime
     """Return an experiment with those arms, its timeline and its folder."""
     folder = tmp_path / "run"
     folder.mkdir()
-    profile = replace(SMOKE, arms=tuple(arm.name for arm in arms), **changes)
+    profile = replace(SMOKE, ways=known_ways(*(arm.name for arm in arms)), **changes)
     timeline = Timeline()
     return Experiment({arm.name: arm for arm in arms}, profile, folder, lambda _: None, timeline), timeline, folder
 

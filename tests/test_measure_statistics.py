@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 from harness.core.errors import BenchError
 from harness.core.series import Sample, Series
-from harness.measure.statistics import log_ratios, ratio_interval
+from harness.measure.statistics import difference_p, holm, log_ratios, ratio_interval, total_trend
 
 CELL = "SEQ1M Q8T1 read"
 RATES = st.floats(1e-3, 1e6)
@@ -86,6 +87,41 @@ def test_interval_turns_over_with_the_arms(logs: list[float]) -> None:
     there, back = ratio_interval(logs), ratio_interval([-log for log in logs])
     assert back.ratio == pytest.approx(1 / there.ratio)
     assert (back.low, back.high) == pytest.approx((1 / there.high, 1 / there.low))
+
+
+LOGS = st.lists(st.floats(-1, 1), min_size=3, max_size=20).filter(lambda logs: len({round(log, 6) for log in logs}) > 1)
+
+
+@given(LOGS)
+def test_p_is_that_of_scipy(logs: list[float]) -> None:
+    """The p of a difference is that of scipy's one-sample t test."""
+    assert difference_p(logs) == pytest.approx(ttest_1samp(logs, 0).pvalue, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize(("log", "p"), [(0.0, 1.0), (0.1, 0.0)])
+def test_p_of_equal_ratios_is_certain(log: float, p: float) -> None:
+    """Without any spread a ratio of 1 is certain, and so is any other."""
+    assert difference_p([log] * 4) == p
+
+
+def test_holm_adjusts_as_statsmodels_does() -> None:
+    """Adjusted values keep their order and never exceed 1: those of statsmodels 0.14, multipletests(method="holm")."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert holm([0.4, 0.9]) == pytest.approx((0.8, 0.9))
+    assert holm([]) == ()
+
+
+def test_trend_is_from_the_first_block_to_the_last() -> None:
+    """A ratio that grows by 1 % a block has grown by 7 of them after eight, and its interval leaves 1 out."""
+    trend = total_trend([0.01 * block for block in range(8)])
+    assert trend.ratio == pytest.approx(math.exp(0.07))
+    assert trend.low > 1
+
+
+def test_trend_of_noise_holds_one() -> None:
+    """A ratio that only goes up and down has no trend."""
+    trend = total_trend([0.01, -0.01] * 4)
+    assert trend.low < 1 < trend.high
 
 
 def test_package_imports_without_scipy() -> None:

@@ -15,11 +15,16 @@ class Call(enum.Enum):
     EQUIVALENT = "equivalent"  # the interval lies wholly inside +-3 %
     INCONCLUSIVE = "inconclusive"
     DEVICE_LIMITED = "device-limited"  # the arms look equal because the disk is the bottleneck
+    UNFIT_BENCH = "unfit bench"  # its noise or its drift hides whatever there is
     NOT_JUDGED = "not judged"  # too few blocks, or not comparable
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """The ratio ``arm / base`` in one cell: geometric mean over blocks and its confidence interval."""
+    """The ratio ``arm / base`` in one cell: geometric mean over blocks and its confidence interval.
+
+    ``p`` is that of a ratio of 1, adjusted for the other comparisons of its family; an effect is called where it is at most
+    ``level``. ``floor`` is the factor by which an arm came out different from itself in this cell (1.004: by 0.4 %).
+    """
 
     cell: str
     arm: str
@@ -33,3 +38,6 @@ class Judgement(msgspec.Struct, frozen=True):
     call: Call
     sentence: str
     primary: bool = False
+    p: float | None = None
+    level: float | None = None
+    floor: float | None = None

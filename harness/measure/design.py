@@ -7,7 +7,7 @@ all arms. Arms are plain names here: what it takes to attach one is known elsewh
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.core.errors import UsageError
@@ -19,7 +19,16 @@ PCI = "pci"
 USB_HOST = "usb-host"
 """One device, through QEMU's emulated xHCI."""
 
-ARMS = (NATIVE, PCI, USB_HOST)
+VIRTIO_BLK = "virtio-blk"
+"""The host's block device, handed to the guest as a paravirtual disk."""
+
+AGAIN = "-again"
+"""Ends the name of an arm that is another one over again, for the noise floor."""
+
+KINDS = (NATIVE, PCI, USB_HOST, VIRTIO_BLK)
+"""Every kind of arm that there is."""
+PAIRS = ((PCI, USB_HOST), (PCI, NATIVE), (USB_HOST, NATIVE), (PCI, VIRTIO_BLK), (VIRTIO_BLK, NATIVE))
+"""Kinds of arm and base that are compared on one stick, the pair that decides first."""
 
 _MIB = 1024 * 1024
 
@@ -58,10 +67,72 @@ PRIMARY_CELL = READ_CELLS[0]
 
 
 @dataclass(frozen=True)
+class Way:
+    """An arm by its name: which kind of way, to which stick (a serial; empty: the one stick that data flows from)."""
+
+    name: str
+    kind: str
+    stick: str = ""
+
+    def is_twin_of(self, other: Way) -> bool:
+        """Return whether both are the same way to the same stick: what differs between them is noise."""
+        return (self.kind, self.stick) == (other.kind, other.stick)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms by name. ``native`` is the host's own arm on the same stick, empty without one; ``twins`` show the noise floor."""
+
+    arm: str
+    base: str
+    native: str = ""
+    twins: bool = False
+
+
+def known_ways(*kinds: str) -> tuple[Way, ...]:
+    """Return one arm of each kind, called like it."""
+    return tuple(Way(kind, kind) for kind in kinds)
+
+
+def find_comparisons(ways: Sequence[Way]) -> tuple[Comparison, ...]:
+    """Return what is compared, the comparison that decides first, twins last.
+
+    On one stick the kinds are compared, each by its first arm; two sticks are compared through the same kind of arm, the later
+    one with the first.
+    """
+    first: dict[tuple[str, str], Way] = {}
+    for way in ways:
+        first.setdefault((way.kind, way.stick), way)
+    sticks = dict.fromkeys(way.stick for way in ways)
+    across = [
+        Comparison(first[arm, stick].name, first[base, stick].name, _native(first, stick))
+        for arm, base in PAIRS
+        for stick in sticks
+        if (arm, stick) in first and (base, stick) in first
+    ]
+    alike = [
+        Comparison(way.name, base.name)
+        for way in first.values()
+        for base in [next(each for each in first.values() if each.kind == way.kind)]
+        if base is not way
+    ]
+    twins = [
+        Comparison(way.name, first[way.kind, way.stick].name, twins=True) for way in ways if first[way.kind, way.stick] is not way
+    ]
+    return (*across, *alike, *twins)
+
+
+def _native(first: Mapping[tuple[str, str], Way], stick: str) -> str:
+    found = first.get((NATIVE, stick))
+    return found.name if found else ""
+
+
+@dataclass(frozen=True)
 class Profile:
     """How much is measured, and whether that is enough for a verdict; ``dataclasses.replace`` makes variants.
 
-    All arms read the same window of the disk: ``window_mib`` from ``offset_mib``.
+    All arms read the same window of the disk: ``window_mib`` from ``offset_mib``. ``blocks`` are measured whatever they say, and
+    up to ``most_blocks`` while the primary comparison is less certain than ``judge.PRECISION``.
     """
 
     name: str
@@ -71,8 +142,19 @@ class Profile:
     ramp_s: float
     window_mib: int
     verdict: bool
-    arms: tuple[str, ...] = ARMS
+    ways: tuple[Way, ...] = known_ways(NATIVE, PCI, USB_HOST)
     offset_mib: int = 0
+    most_blocks: int = 0  # 0: never more than ``blocks``
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Return the names of the arms."""
+        return tuple(way.name for way in self.ways)
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Return what is compared in each cell, the comparison that decides first."""
+        return find_comparisons(self.ways)
 
     def fitted(self, disk_bytes: int) -> Profile:
         """Return this profile with its window cut to a disk of that size.
@@ -94,8 +176,17 @@ PROFILES = {
     for profile in (
         Profile("smoke", 2, (PRIMARY_CELL,), runtime_s=1.0, ramp_s=0.3, window_mib=128, verdict=False),
         Profile("quick", 6, (PRIMARY_CELL,), runtime_s=1.5, ramp_s=0.3, window_mib=128, verdict=True),
-        # The extension of standard, from 8 to 20 blocks, belongs between plan_blocks and judge_all: both take any number.
-        Profile("standard", 8, READ_CELLS, runtime_s=5.0, ramp_s=1.0, window_mib=1024, verdict=True),
+        Profile(
+            "standard",
+            8,
+            READ_CELLS,
+            runtime_s=5.0,
+            ramp_s=1.0,
+            window_mib=1024,
+            verdict=True,
+            ways=(*known_ways(*KINDS), Way(USB_HOST + AGAIN, USB_HOST)),
+            most_blocks=20,
+        ),
     )
 }
 

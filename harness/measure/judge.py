@@ -1,13 +1,14 @@
 """From series to judgements: what may be compared, what the interval says, and a sentence that says no more than that.
 
-What comes later has its place: the noise floor of an A/A arm narrows ``_call``; Holm's adjustment of the cells that are not
-primary works on the tuple of ``judge_all``. Until then each of those cells has its own, unadjusted 95 %.
+An experiment calls an arm faster or slower where there is no difference in at most 5 % of all cases, all its comparisons taken
+together: half of that belongs to the primary one, half to the others, shared out after Holm. The interval that is shown is the
+plain one of 95 %. Equivalence is no matter of that share: it is claimed where the whole interval lies within +-3 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,14 +16,30 @@ import msgspec
 from harness.core.errors import BenchError
 from harness.core.judgement import Call, Judgement
 from harness.core.series import Series
-from harness.measure.design import NATIVE, PCI, PRIMARY_CELL, USB_HOST, Profile
+from harness.measure.design import NATIVE, PCI, PRIMARY_CELL, USB_HOST, Comparison, Profile
 from harness.measure.sentence import Subject, arm_name, judgement_sentence
-from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, METHOD, Interval, log_ratios, ratio_interval
+from harness.measure.statistics import (
+    CONFIDENCE,
+    LEAST_PAIRS,
+    METHOD,
+    Interval,
+    difference_p,
+    holm,
+    log_ratios,
+    ratio_interval,
+    total_trend,
+)
 
 EQUIVALENCE = 1.03
 """Arms are equivalent if the interval lies within this factor, either way: swapping the arms does not change the call."""
-COMPARISONS = ((PCI, USB_HOST), (PCI, NATIVE), (USB_HOST, NATIVE))
-"""Arm and base, the one that decides first."""
+LEVEL = 0.025
+"""The share of experiments without any difference in which the primary comparison may be called, and again all the others."""
+PRECISION = 0.02
+"""An experiment is extended while the primary interval's half-width is above this, which asks nothing of where it lies."""
+UNFIT_HALF_WIDTH = 0.25
+"""Beyond it the blocks say nothing."""
+LEAST_FOR_TREND = 6
+"""Fewer blocks show no trend at 99 %: of all orders of five, 1 in 60 rises or falls throughout."""
 DECISIVE_CONFOUNDERS = ("driver", "speed")
 """Arms that differ in one of these are not compared: BOT against UAS, or 480M against 5000M, says nothing of the passthrough."""
 
@@ -43,54 +60,125 @@ class _Pair:
         return Subject(self.cell, self.arm.arm, self.base.arm, len(self.logs), len(measured))
 
 
-def judge_all(series: Sequence[Series], profile: Profile) -> tuple[Judgement, ...]:
-    """Judge every comparison whose arms the profile measures, cell by cell.
+@dataclass(frozen=True)
+class _Compared:
+    """A comparison with what the figures say of it; ``p`` is not yet adjusted."""
 
-    The first is the primary one (pci against usb-host in ``PRIMARY_CELL``), which alone decides.
+    pair: _Pair
+    comparison: Comparison
+    interval: Interval
+    p: float
+    primary: bool
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return which comparison of the experiment it is."""
+        return self.pair.cell, self.comparison.arm, self.comparison.base
+
+
+def judge_all(series: Sequence[Series], profile: Profile, *, unlike: Collection[str] = ()) -> tuple[Judgement, ...]:
+    """Judge every comparison of the profile, cell by cell. The first in ``PRIMARY_CELL`` is primary, and alone decides.
+
+    ``unlike`` names what may differ between arms that are compared nevertheless: ``driver``, ``speed``. Equivalent arms that
+    both equal the host's own are "device-limited". What cannot be compared raises nothing: it is "not judged", and says why.
     """
-    pairs = [pair for pair in COMPARISONS if set(pair) <= set(profile.arms)]
+    wanted = [(cell.name, each) for cell in profile.cells for each in profile.comparisons]
+    decisive = [key for key in DECISIVE_CONFOUNDERS if key not in unlike]
+    prepared = [_compare(series, cell, each, decisive, primary=_is_primary(cell, each, profile)) for cell, each in wanted]
+    compared = [one for one in prepared if isinstance(one, _Compared)]
+    floors = _floors(compared)
+    adjusted = _adjusted(compared)
     return tuple(
-        judge_arms(series, cell.name, arm, base, verdict=profile.verdict) for cell in profile.cells for arm, base in pairs
+        one
+        if isinstance(one, Judgement)
+        else _judge(series, one, adjusted[one.key], floors.get(one.pair.cell), verdict=profile.verdict)
+        for one in prepared
     )
 
 
 def judge_arms(series: Sequence[Series], cell: str, arm: str, base: str, *, verdict: bool, native: str = NATIVE) -> Judgement:
-    """Judge ``arm`` against ``base`` in ``cell`` (names of series) by the blocks that both measured.
+    """Judge ``arm`` against ``base`` in ``cell`` (names of series) alone, as if nothing else had been compared."""
+    comparison = Comparison(arm, base, "" if native in {arm, base} else native)
+    primary = (cell, arm, base) == (PRIMARY_CELL.name, PCI, USB_HOST)
+    one = _compare(series, cell, comparison, DECISIVE_CONFOUNDERS, primary=primary)
+    return one if isinstance(one, Judgement) else _judge(series, one, one.p, None, verdict=verdict)
 
-    ``verdict`` false gives the ratio and its interval, but no call. Equivalent arms that both equal ``native`` too are
-    "device-limited". What cannot be compared raises nothing: it is "not judged", and the sentence says why.
+
+def needs_more(series: Sequence[Series], profile: Profile) -> bool:
+    """Return whether the experiment is extended by two blocks: its rule, fixed before it begins.
+
+    It looks at the width of the primary interval alone, never at the ratio: whoever stops when the answer pleases finds too much.
     """
-    blank = _blank(cell, arm, base)
+    blocks = len({sample.block for one in series for sample in one.samples})
+    if not profile.comparisons or blocks + 2 > profile.most_blocks:
+        return False
+    first = _compare(series, PRIMARY_CELL.name, profile.comparisons[0], (), primary=True)
+    return isinstance(first, _Compared) and first.interval.half_width > PRECISION
+
+
+def _is_primary(cell: str, comparison: Comparison, profile: Profile) -> bool:
+    return cell == PRIMARY_CELL.name and comparison == profile.comparisons[0] and not comparison.twins
+
+
+def _compare(
+    series: Sequence[Series], cell: str, comparison: Comparison, decisive: Sequence[str], *, primary: bool
+) -> _Compared | Judgement:
+    """Return the figures of a comparison, or a judgement that says why there are none."""
+    arm, base = comparison.arm, comparison.base
+    blank = Judgement(cell, arm, base, 0, None, None, None, CONFIDENCE, METHOD, Call.NOT_JUDGED, "", primary=primary)
     try:
-        pair = _pair(series, cell, arm, base)
+        pair = _pair(series, cell, arm, base, decisive)
     except BenchError as error:
         return msgspec.structs.replace(blank, sentence=f"not judged: {error.message}")
     if len(pair.logs) < LEAST_PAIRS:
         return _judge_single(pair, blank)
-    interval = ratio_interval(pair.logs)
-    call, caveat = _decide(series, pair, interval, native) if verdict else (Call.NOT_JUDGED, "")
-    sentence = judgement_sentence(pair.subject, interval, call, native) + _differences(pair) + caveat
-    return msgspec.structs.replace(
-        blank,
-        blocks=len(pair.logs),
-        ratio=interval.ratio,
-        low=interval.low,
-        high=interval.high,
-        call=call,
-        sentence=sentence,
+    return _Compared(pair, comparison, ratio_interval(pair.logs), difference_p(pair.logs), primary)
+
+
+def _adjusted(compared: Sequence[_Compared]) -> dict[tuple[str, str, str], float]:
+    """Return the p values, those of the family that is not primary adjusted; twins are no question, and in no family."""
+    family = [one for one in compared if not (one.primary or one.comparison.twins)]
+    plain = {one.key: one.p for one in compared}
+    return plain | dict(zip((one.key for one in family), holm([one.p for one in family]), strict=True))
+
+
+def _floors(compared: Sequence[_Compared]) -> dict[str, float]:
+    """Return by which factor the twins of each cell came out different from each other, the largest of several."""
+    floors: dict[str, float] = {}
+    for one in compared:
+        if one.comparison.twins:
+            ratio = one.interval.ratio
+            floors[one.pair.cell] = max(ratio, 1 / ratio, floors.get(one.pair.cell, 1.0))
+    return floors
+
+
+def _judge(series: Sequence[Series], one: _Compared, p: float, floor: float | None, *, verdict: bool) -> Judgement:
+    pair, interval = one.pair, one.interval
+    call, caveat = _decide(series, one, p, floor or 1.0) if verdict else (Call.NOT_JUDGED, "")
+    sentence = judgement_sentence(pair.subject, interval, call, one.comparison.native or NATIVE) + _differences(pair) + caveat
+    return Judgement(
+        pair.cell,
+        pair.arm.arm,
+        pair.base.arm,
+        len(pair.logs),
+        interval.ratio,
+        interval.low,
+        interval.high,
+        CONFIDENCE,
+        METHOD,
+        call,
+        sentence,
+        one.primary,
+        p,
+        LEVEL,
+        floor,
     )
 
 
-def _blank(cell: str, arm: str, base: str) -> Judgement:
-    """Return a judgement that says nothing yet."""
-    primary = (cell, arm, base) == (PRIMARY_CELL.name, PCI, USB_HOST)
-    return Judgement(cell, arm, base, 0, None, None, None, CONFIDENCE, METHOD, Call.NOT_JUDGED, "", primary=primary)
-
-
-def _pair(series: Sequence[Series], cell: str, arm: str, base: str) -> _Pair:
+def _pair(series: Sequence[Series], cell: str, arm: str, base: str, decisive: Sequence[str] = DECISIVE_CONFOUNDERS) -> _Pair:
     """Return the two series with their log ratios; what forbids to compare them is a BenchError."""
     ours, theirs = _find(series, cell, arm), _find(series, cell, base)
-    for key in DECISIVE_CONFOUNDERS:
+    for key in decisive:
         values = ours.confounders.get(key), theirs.confounders.get(key)
         if None not in values and values[0] != values[1]:
             raise BenchError(f"the {key} differs, {values[0]} in {arm_name(arm)} and {values[1]} in {arm_name(base)}, {cell}")
@@ -109,15 +197,48 @@ def _find(series: Sequence[Series], cell: str, arm: str) -> Series:
     return found[0]
 
 
-def _decide(series: Sequence[Series], pair: _Pair, interval: Interval, native: str) -> tuple[Call, str]:
+def _decide(series: Sequence[Series], one: _Compared, p: float, floor: float) -> tuple[Call, str]:
     """Return the call, and what must be added to its sentence."""
-    call = _call(interval)
-    if call is not Call.EQUIVALENT or native in (pair.arm.arm, pair.base.arm):
+    if why := _find_unfit(one):
+        return Call.UNFIT_BENCH, f"; {why}"
+    call = _call(one.interval)
+    if one.comparison.twins:
+        return (call if call is Call.EQUIVALENT else Call.INCONCLUSIVE), "; this is the same way twice: the bench's noise floor"
+    if call in {Call.FASTER, Call.SLOWER}:
+        return _weigh(one.interval, call, p, floor)
+    if (
+        call is not Call.EQUIVALENT
+        or not one.comparison.native
+        or one.comparison.native in {one.comparison.arm, one.comparison.base}
+    ):
         return call, ""
-    limited = _is_limited(series, pair, native)
+    limited = _is_limited(series, one.pair, one.comparison.native)
     if limited is None:
-        return call, f"; {arm_name(native)} was not shown to be faster: the disk may be the limit"
+        return call, f"; {arm_name(one.comparison.native)} was not shown to be faster: the disk may be the limit"
     return (Call.DEVICE_LIMITED if limited else call), ""
+
+
+def _find_unfit(one: _Compared) -> str:
+    """Return why the bench cannot answer; empty if it can."""
+    width, logs = one.interval.half_width, one.pair.logs
+    if width > UNFIT_HALF_WIDTH:
+        return f"the blocks scatter too much: the interval is +-{width:.0%} wide, beyond +-{UNFIT_HALF_WIDTH:.0%} it says nothing"
+    if one.comparison.twins and (one.interval.low > EQUIVALENCE or one.interval.high < 1 / EQUIVALENCE):
+        return "the same way twice gave two rates"
+    if len(logs) >= LEAST_FOR_TREND:
+        trend = total_trend(logs)
+        if not trend.low <= 1 <= trend.high and max(trend.ratio, 1 / trend.ratio) > EQUIVALENCE:
+            return f"the ratio drifts: from the first block to the last it changed by {trend.ratio - 1:+.0%}"
+    return ""
+
+
+def _weigh(interval: Interval, call: Call, p: float, floor: float) -> tuple[Call, str]:
+    """Return the call if it stands beside the other comparisons and above the noise floor."""
+    if p > LEVEL:
+        return Call.INCONCLUSIVE, f"; p is {p:.2g} among all comparisons, and a call needs {LEVEL}"
+    if interval.low <= floor and interval.high >= 1 / floor:
+        return Call.INCONCLUSIVE, f"; one arm, measured twice, differed from itself by {floor - 1:.1%}"
+    return call, ""
 
 
 def _call(interval: Interval) -> Call:

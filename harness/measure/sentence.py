@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.core.judgement import Call
-from harness.measure.design import NATIVE, PCI, USB_HOST
+from harness.measure.design import AGAIN, NATIVE, PCI, USB_HOST, VIRTIO_BLK
 from harness.measure.statistics import Interval
 
-_NAMES = {PCI: "PCI passthrough", USB_HOST: "USB-level passthrough", NATIVE: "the host itself"}
+_NAMES = {
+    PCI: "PCI passthrough",
+    USB_HOST: "USB-level passthrough",
+    NATIVE: "the host itself",
+    VIRTIO_BLK: "the host's block device",
+}
 _LARGEST = 1000
 
 
@@ -36,7 +41,8 @@ class Subject:
 
 def arm_name(arm: str) -> str:
     """Return an arm's name for readers; an unknown arm keeps its own."""
-    return _NAMES.get(arm, arm)
+    kind, again, _ = arm.partition(AGAIN)
+    return f"{_NAMES.get(kind, kind)} again" if again else _NAMES.get(arm, arm)
 
 
 def judgement_sentence(subject: Subject, interval: Interval, call: Call, native: str) -> str:
@@ -48,6 +54,8 @@ def judgement_sentence(subject: Subject, interval: Interval, call: Call, native:
         return f"{arm} {verb} as fast as {base} within 3 %: {figures[0]}x {figures[1]}, {subject.scope}"
     if call is Call.INCONCLUSIVE:
         return f"inconclusive, {arm} may be slower or faster than {base}: {figures[0]}x {figures[1]}, {subject.scope}"
+    if call is Call.UNFIT_BENCH:
+        return f"unfit bench, nothing is said of {arm} against {base}: {figures[0]}x {figures[1]}, {subject.scope}"
     if call is Call.DEVICE_LIMITED:
         return f"device-limited, this disk cannot separate the arms (both equal {arm_name(native)}): {plain}"
     return f"not judged, this profile gives no verdict: {plain}" if call is Call.NOT_JUDGED else plain

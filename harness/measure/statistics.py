@@ -17,6 +17,9 @@ LEAST_PAIRS = 2
 _LARGEST_LOG = 700.0
 
 
+TREND_CONFIDENCE = 0.99
+
+
 @dataclass(frozen=True)
 class Interval:
     """The geometric mean of the blocks' ratios, and between which ratios the truth lies at ``CONFIDENCE``."""
@@ -24,6 +27,11 @@ class Interval:
     ratio: float
     low: float
     high: float
+
+    @property
+    def half_width(self) -> float:
+        """Return half of its width, relative to the ratio: 0.02 is +-2 %."""
+        return math.sqrt(self.high / self.low) - 1 if self.low else math.inf
 
 
 def log_ratios(arm: Series, base: Series) -> tuple[float, ...]:
@@ -49,8 +57,8 @@ def _rates(series: Series) -> dict[int, float]:
 
 
 def load_statistics() -> None:
-    """Load the library behind ``ratio_interval``: half a second that a caller may have left while it waits for something else."""
-    import scipy.special  # noqa: F401, PLC0415 (for its effect, and not when somebody only collects)
+    """Load the library behind these figures: a second or two that a caller may have left while it waits for something else."""
+    import scipy.stats  # noqa: F401, PLC0415 (for its effect, and not when somebody only collects)
 
 
 def ratio_interval(logs: Sequence[float]) -> Interval:
@@ -65,6 +73,40 @@ def ratio_interval(logs: Sequence[float]) -> Interval:
     mean, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
     reach = error * float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2))
     return Interval(math.exp(mean), _exp(mean - reach), _exp(mean + reach))
+
+
+def difference_p(logs: Sequence[float]) -> float:
+    """Return the two-sided p of a true ratio of 1 from at least ``LEAST_PAIRS`` log ratios, by the same t as the interval.
+
+    It is that of scipy.stats.ttest_1samp.
+    """
+    from scipy.special import stdtr  # noqa: PLC0415 (as in ratio_interval)
+
+    mean, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
+    if not error:
+        return 0.0 if mean else 1.0
+    return 2 * float(stdtr(len(logs) - 1, -abs(mean / error)))
+
+
+def holm(values: Sequence[float]) -> tuple[float, ...]:
+    """Return the p values of a family, each adjusted after Holm (1979), in the order given.
+
+    scipy adjusts for the rate of false discoveries only (Benjamini and Hochberg, Yekutieli); statsmodels has Holm, and would
+    bring pandas with it for these lines.
+    """
+    adjusted, largest = [1.0] * len(values), 0.0
+    for rank, at in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        largest = max(largest, min(1.0, values[at] * (len(values) - rank)))
+        adjusted[at] = largest
+    return tuple(adjusted)
+
+
+def total_trend(logs: Sequence[float]) -> Interval:
+    """Return by which factor the ratio changed from the first block to the last: Theil and Sen's slope at TREND_CONFIDENCE."""
+    from scipy.stats import theilslopes  # noqa: PLC0415 (as in ratio_interval)
+
+    found, steps = theilslopes(logs, alpha=TREND_CONFIDENCE), len(logs) - 1
+    return Interval(*(_exp(float(slope) * steps) for slope in (found.slope, found.low_slope, found.high_slope)))
 
 
 def _exp(log: float) -> float:
