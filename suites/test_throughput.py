@@ -12,7 +12,7 @@ from fixtures.storage import NoStick, Stick
 from harness.core.errors import BlockedError
 from harness.core.judgement import Call, Judgement
 
-_UNDECIDED = {Call.INCONCLUSIVE, Call.NOT_JUDGED}
+_UNDECIDED = {Call.INCONCLUSIVE, Call.NOT_JUDGED, Call.UNFIT_BENCH}
 
 
 def test_arms_measured(run: BenchRun, found_stick: Stick | NoStick, request: pytest.FixtureRequest) -> None:

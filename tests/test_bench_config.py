@@ -249,3 +249,42 @@ def test_bench_file_wish_is_found() -> None:
     assert (target.driver, target.guest_memory_mib, target.qemu) == ("pci-stub", 512, "q")
     assert target.absent_siblings == ("0000:01:00.1", "10de:0fb9")
     assert target.allow == Allowance(("1-1",), ("enx0",))
+
+
+ARMS = (
+    BOARD
+    + """
+[throughput]
+allow_unlike = ["driver"]
+[[throughput.arm]]
+name = "first"
+kind = "usb-host"
+[[throughput.arm]]
+name = "second"
+kind = "usb-host"
+stick = "s1"
+"""
+)
+
+
+def test_bench_file_names_arms() -> None:
+    """Arms have a name, a kind and a stick, which is that of [storage] where none is named."""
+    found = parse_bench(ARMS, "mine.toml").throughput
+
+    assert [(arm.name, arm.kind, arm.stick) for arm in found.arm] == [("first", "usb-host", ""), ("second", "usb-host", "s1")]
+    assert found.allow_unlike == ("driver",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param(ARMS.replace("second", "first"), "two [[throughput.arm]] have the name 'first'", id="name-twice"),
+        pytest.param(ARMS.replace("stick = ", 'stick = "s2" # '), "'throughput.arm[1].stick' names no stick", id="no-such-stick"),
+        pytest.param(ARMS.partition('[[throughput.arm]]\nname = "second"')[0], "one [[throughput.arm]]", id="one-alone"),
+        pytest.param(ARMS.replace('"usb-host"', '"usb"', 1), "throughput.arm[0].kind", id="no-such-kind"),
+        pytest.param(ARMS.replace('["driver"]', '["scheduler"]'), "throughput.allow_unlike[0]", id="not-decisive"),
+    ],
+)
+def test_bench_file_arms_refused(text: str, said: str) -> None:
+    """Arms that cannot be told apart, compared or found are refused before anything begins."""
+    assert said in refusal(text)

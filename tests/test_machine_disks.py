@@ -165,3 +165,16 @@ def test_hash_is_that_of_the_window(tmp_path: Path) -> None:
     assert read_hash(plain, "sda") == of_one_mib_of_zeros
     with pytest.raises(BoardError, match="could not be read"):
         hash_window(LocalTransport(), str(tmp_path / "gone"), 1)
+
+
+def test_disk_of_a_guest_that_stands_for_a_stick_is_found_by_its_serial(host: FakeHost) -> None:
+    """A paravirtual disk is found by the serial that it was given; whoever asks for any stick does not get it."""
+    folder = host.root / "sys/block/vdb"
+    folder.mkdir()
+    for name, text in {"serial": "tp-0123456789abcdef", "size": "524288\n"}.items():
+        (folder / name).write_text(text + "\n")
+    (host.root / "dev/vdb").touch()
+
+    assert find_disk(host, "tp-0123456789abcdef") == f"{host.root}/dev/vdb"
+    assert find_disk(host, "tp-0123456789abcde0") is None
+    assert find_disk(host, "") is None

@@ -117,7 +117,7 @@ def test_guest_has_the_controller_on_a_port_of_its_own() -> None:
     at = next(number for number, device in enumerate(devices) if device.get("id") == CONTROLLER)
 
     assert devices[at] == {"driver": "vfio-pci", "id": CONTROLLER, "host": "0000:01:00.0", "bus": devices[0]["id"]}
-    assert [device["driver"] for device in devices[:at]].count("pcie-root-port") == 2
+    assert [device["driver"] for device in devices[:at]].count("pcie-root-port") == 3
 
 
 def test_guest_cpu_follows_the_accelerator() -> None:

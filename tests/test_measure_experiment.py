@@ -16,10 +16,10 @@ from harness.core.errors import BenchError, BoardError
 from harness.core.timeline import SpanKind, Timeline
 from harness.measure.arms import CONFOUNDERS, parse_confounders
 from harness.measure.design import PROFILES, READ_CELLS, known_ways
-from harness.measure.experiment import Experiment
+from harness.measure.experiment import Experiment, clock_ratio, time_left
 from harness.measure.fio import fio_command
 from harness.transport.local import LocalTransport
-from harness.transport.protocol import Result
+from harness.transport.protocol import Result, Transport
 
 SMOKE = PROFILES["smoke"]
 
@@ -79,7 +79,9 @@ class FakeArm:
 
     name: str
     system: System
+    stick: str = "TP0001"
     serial: str = "TP0001"
+    origin: Transport | None = None
     moves: list[str] = field(default_factory=list)
 
     def attach(self) -> System:
@@ -94,13 +96,19 @@ class FakeArm:
             raise BenchError("it would not go back")
 
 
-def experiment(tmp_path: Path, *arms: FakeArm, **changes: Any) -> tuple[Experiment, Timeline, Path]:
+def experiment(
+    tmp_path: Path, *arms: FakeArm, lines: list[str] | None = None, **changes: Any
+) -> tuple[Experiment, Timeline, Path]:
     """Return an experiment with those arms, its timeline and its folder."""
     folder = tmp_path / "run"
     folder.mkdir()
     profile = replace(SMOKE, ways=known_ways(*(arm.name for arm in arms)), **changes)
     timeline = Timeline()
-    return Experiment({arm.name: arm for arm in arms}, profile, folder, lambda _: None, timeline), timeline, folder
+    return (
+        Experiment({arm.name: arm for arm in arms}, profile, folder, (lines if lines is not None else []).append, timeline),
+        timeline,
+        folder,
+    )
 
 
 def soon() -> Deadline:
@@ -108,8 +116,8 @@ def soon() -> Deadline:
     return Deadline.after(60, "the experiment")
 
 
-def test_experiment_needs_one_command_a_run(tmp_path: Path) -> None:
-    """Waiting, conditions and fio are one command; conditions are read once; raw output and times are kept."""
+def test_experiment_needs_two_commands_a_run(tmp_path: Path) -> None:
+    """Waiting and conditions are one command, fio another; all are read at each attachment; raw output and times are kept."""
     arms = [FakeArm(name, System(tmp_path / name, f"cat <<'E'\n{fio_output(40)}\nE")) for name in ("native", "pci")]
     made, timeline, folder = experiment(tmp_path, *arms)
 
@@ -117,8 +125,8 @@ def test_experiment_needs_one_command_a_run(tmp_path: Path) -> None:
 
     assert {one.arm: one.rates_mib_s for one in series} == {"native": (40.0, 40.0), "pci": (40.0, 40.0)}
     assert series[0].confounders == {"speed": "5000M", "driver": "uas", "scheduler": "mq-deadline", "nr_requests": "64"}
-    assert [len(arm.system.commands) for arm in arms] == [2, 2]
-    assert [("scheduler" in command) for command in arms[0].system.commands] == [True, False]
+    assert [len(arm.system.commands) for arm in arms] == [4, 4]
+    assert [("scheduler" in command) for command in arms[0].system.commands] == [True, False] * 2
     assert arms[0].moves == ["attach", "detach"] * 2
     raw = folder / "fio-SEQ1M-Q8T1-read-02-pci.json"
     assert json.loads(raw.read_text())["fio version"] == "fio-3.33"
@@ -138,6 +146,80 @@ def test_experiment_finds_the_disk_anew_for_each_cell(tmp_path: Path) -> None:
     argvs = (tmp_path / "argv").read_text().splitlines()
     assert [f"--filename={tmp_path}/native/dev/sda" in argv for argv in argvs] == [True, True]
     assert [f"--iodepth={cell.iodepth}" in argv for cell, argv in zip(READ_CELLS[:2], argvs, strict=True)] == [True, True]
+
+
+def test_experiment_tells_how_far_it_is(tmp_path: Path) -> None:
+    """A line for each arm of a block: which of how many, its rate in the first cell, and the time left."""
+    lines: list[str] = []
+    arms = [FakeArm(name, System(tmp_path / name, f"cat <<'E'\n{fio_output(37)}\nE")) for name in ("pci", "usb-host")]
+    made, _, _ = experiment(tmp_path, *arms, lines=lines)
+
+    made.run(seed=1, deadline=soon())
+
+    assert [line.partition(":")[0] for line in lines if "block 1" in line] == ["block 1 of 2, pci", "block 1 of 2, usb-host"][
+        :: 1 if "pci" in lines[0] else -1
+    ]
+    assert lines[0].endswith(": 37 MiB/s (SEQ1M Q8T1 read), a few seconds left")
+    assert lines[-1].endswith("(SEQ1M Q8T1 read), done")
+
+
+def test_experiment_goes_on_while_its_interval_is_wide(tmp_path: Path) -> None:
+    """Two blocks at a time, up to the profile's last one, as long as the primary arms scatter; each extension is told."""
+    lines: list[str] = []
+    rates = "\n".join(f"{1 + number % 3}) cat <<'E'\n{fio_output(30 + 4 * (number % 3))}\nE\n;;" for number in range(3))
+    script = f"n=$(cat {tmp_path}/n 2>/dev/null || echo 0); echo $((n + 1)) >{tmp_path}/n\ncase $((n % 3 + 1)) in\n{rates}\nesac"
+    arms = [
+        FakeArm("pci", System(tmp_path / "pci", script)),
+        FakeArm("usb-host", System(tmp_path / "usb", f"cat <<'E'\n{fio_output(20)}\nE")),
+    ]
+    made, _, _ = experiment(tmp_path, *arms, lines=lines, most_blocks=7)
+
+    series = made.run(seed=1, deadline=soon())
+
+    assert [len(one.samples) for one in series] == [6, 6]
+    assert [line for line in lines if "wider" in line] == ["the interval is wider than +-2%: two blocks more, of at most 7"] * 2
+    assert "block 6 of 6" in lines[-1]
+
+
+def test_experiment_sees_a_disk_that_came_back_otherwise(tmp_path: Path) -> None:
+    """A driver that changes between two blocks is told with both values; what the host knows of the stick counts beside it."""
+    system = System(tmp_path / "guest", f"cat <<'E'\n{fio_output(40)}\nE")
+    host = System(tmp_path / "host", "exit 1")
+    (host.root / "sys/usb/2-1/iommu_group").mkdir()
+    (host.root / "sys/usb/2-1/iommu_group/type").write_text("DMA-FQ\n")
+
+    class Falling(FakeArm):
+        """An arm whose stick loses its better driver on the way back."""
+
+        def detach(self) -> None:
+            """Let another driver have it from now on."""
+            driver = system.root / "sys/usb/2-1/2-1:1.0/driver"
+            driver.unlink()
+            driver.symlink_to(system.root / "sys/drivers/usb-storage")
+            (system.root / "sys/drivers/usb-storage").mkdir(exist_ok=True)
+
+    made, _, _ = experiment(tmp_path, Falling("usb-host", system, origin=host))
+
+    (series,) = made.run(seed=1, deadline=soon())
+
+    assert series.confounders["driver"] == "uas, then usb-storage"
+    assert series.confounders["iommu_domain"] == "DMA-FQ"
+    assert (series.kind, series.stick) == ("usb-host", "TP0001")
+
+
+def test_clock_is_compared_over_the_whole_experiment() -> None:
+    """A system whose clock gains 3 % is told; over a few seconds nobody can say."""
+    assert clock_ratio([(100.0, 5.0), (101.0, 6.0), (203.0, 105.0)]) == 1.03
+    assert clock_ratio([(100.0, 5.0), (105.0, 10.0)]) is None
+    assert clock_ratio([]) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "done"), (4, "a few seconds left"), (44, "about 44 s left"), (130, "about 2 min left")]
+)
+def test_time_left_is_rounded(seconds: float, text: str) -> None:
+    """The time left is told as exactly as it is known."""
+    assert time_left(seconds) == text
 
 
 @pytest.mark.parametrize("name", ["native", "stuck"])

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import BenchError, BoardError, RefusedError
-from harness.core.series import Sample
 from harness.measure.design import PRIMARY_CELL, PROFILES, READ_CELLS, WRITE_CELLS, Cell
 from harness.measure.fio import FioResult, fio_args, parse_fio
 
@@ -30,6 +29,7 @@ def output(
     bw_bytes: float = 40 * 1024 * 1024,
     runtime: int = 2003,
     reads: int = 80,
+    io_mib: int = 80,
     jobs: int = 1,
     percentiles: bool = True,
 ) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def output(
         "error": error,
         "job options": {"name": "SEQ1M-Q8T1-read", "rw": "read", "bs": "1048576", "iodepth": "8", "direct": "1"},
         "read": {
-            "io_bytes": 80 * 1024 * 1024,
+            "io_bytes": io_mib * 1024 * 1024,
             "bw_bytes": bw_bytes,
             "bw": 40960,
             "runtime": runtime,
@@ -84,6 +84,7 @@ def test_args_name_every_choice() -> None:
         "--group_reporting",
         "--percentile_list=50:99:99.9",
         "--eta=never",
+        "--status-interval=1",
         "--output-format=json",
     ]
 
@@ -130,6 +131,7 @@ def test_parse_gives_units_of_the_names() -> None:
         cpu_user_percent=0.5,
         cpu_system_percent=8.366534,
         version="fio-3.33",
+        seconds_mib_s=(39.94,),
     )
 
 
@@ -217,9 +219,21 @@ def test_parse_survives_any_bytes(data: bytes) -> None:
 
 
 def test_sample_carries_rate_and_place() -> None:
-    """A result becomes the sample of its block, with the times that a report needs."""
+    """A result becomes the sample of its block, with the times that a report needs, latencies, and fio's CPU time."""
     sample = parse_fio(encoded()).sample(3, 1, attach_s=4.5, attachment="fio/pci-3.json")
-    assert sample == Sample(3, 1, 40.0, 2.003, 4.5, "fio/pci-3.json")
+    assert (sample.block, sample.position, sample.rate_mib_s, sample.runtime_s, sample.attach_s) == (3, 1, 40.0, 2.003, 4.5)
+    assert sample.attachment == "fio/pci-3.json"
+    assert (sample.latency_p50_us, sample.latency_p99_us, sample.latency_p999_us) == (4882.432, 6586.368, 7569.408)
+    assert sample.fio_cpu_s_per_gib == pytest.approx(0.08866534 * 2.003 / (80 / 1024))
+    assert sample.host_cpu_s_per_gib is None
+
+
+def test_parse_reads_a_document_for_each_second() -> None:
+    """The last document is the run; the others before it give the rate of each second, a short piece at the end none."""
+    documents = [output(runtime=ms, io_mib=mib, reads=mib) for ms, mib in ((1001, 40), (2001, 50), (2100, 54))]
+    found = parse_fio(b"\n".join(json.dumps(each, indent=2).encode() for each in documents))
+    assert (found.runtime_s, found.total_bytes >> 20) == (2.1, 54)
+    assert found.seconds_mib_s == pytest.approx((39.96, 10.0))
 
 
 def run_fio(args: list[str]) -> bytes:

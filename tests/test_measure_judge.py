@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from harness.core.judgement import Call, Judgement
@@ -292,6 +293,17 @@ def test_unlike_arms_are_compared_where_that_is_allowed() -> None:
     assert judgement.call is Call.FASTER
     assert judgement.sentence.endswith("; driver differs (uas, usb-storage)")
     assert judge_all(measured, TWICE, unlike=["speed"])[0].call is Call.NOT_JUDGED
+
+
+def test_clock_that_lies_is_said() -> None:
+    """A guest whose clock differs by more than 2 % from the runner's is named; 1 % is not worth a word."""
+    measured = [replace_clock(series(PCI, 79), 1.03), replace_clock(series(USB_HOST, 10), 0.99)]
+    assert judge(*measured).sentence.endswith("; the clock of PCI passthrough ran +3.0% against ours, and its rates with it")
+
+
+def replace_clock(measured: Series, clock: float) -> Series:
+    """Return a series whose system has such a clock."""
+    return msgspec.structs.replace(measured, clock=clock)
 
 
 @pytest.mark.parametrize(

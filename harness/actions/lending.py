@@ -15,7 +15,7 @@ from harness.transport.protocol import Transport, check
 FIRST_USER, LAST_USER = 61184, 65519
 """The range that systemd keeps for users that come and go (https://systemd.io/UIDS-GIDS): no account has one of them."""
 
-LENT = "/dev/kvm /dev/vfio /dev/bus/usb"
+LENT = "/dev/kvm /dev/vfio /dev/bus/usb /dev/sd*"
 """Where what was lent lies."""
 
 LEND = """

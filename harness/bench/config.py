@@ -115,10 +115,20 @@ class StorageSection(Section, frozen=True):
     window_mib: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
 
 
+class ArmSection(Section, frozen=True):
+    """A way to a stick, under a name: the same way twice shows the noise, two sticks the same way compare the sticks."""
+
+    name: Identifier
+    kind: Literal["native", "pci", "usb-host", "virtio-blk"]
+    stick: str = ""  # its serial, or a virtual board's id of it; empty: that of [storage]
+
+
 class ThroughputSection(Section, frozen=True):
-    """What is measured unless the command line says otherwise."""
+    """What is measured unless the command line says otherwise; ``arm`` takes the place of the profile's arms."""
 
     profile: Literal["smoke", "quick", "standard"] | None = None
+    allow_unlike: tuple[Literal["driver", "speed"], ...] = ()  # arms that differ in it are compared nevertheless
+    arm: tuple[ArmSection, ...] = ()
 
 
 class BenchConfig(Section, frozen=True):
@@ -261,6 +271,7 @@ def _check_consistency(config: BenchConfig, name: str) -> None:
         _check_board(config.board, name)
         _check_ports(config.board, name)
         _check_storage(config.board, config.storage, name)
+    _check_arms(config, name)
 
 
 def _check_names(controller: ControllerSection, name: str) -> None:
@@ -324,6 +335,20 @@ def _check_storage(board: BoardSection, storage: StorageSection, name: str) -> N
     if storage.serial and storage.serial not in known:
         there = f"the serials are {', '.join(map(repr, known))}" if known else "the board has none that could be named"
         raise UsageError(f"{name}: the key 'storage.serial' names no stick of the board, {storage.serial!r}: {there}")
+
+
+def _check_arms(config: BenchConfig, name: str) -> None:
+    names = [arm.name for arm in config.throughput.arm]
+    if twice := [each for each in names if names.count(each) > 1]:
+        raise UsageError(f"{name}: two [[throughput.arm]] have the name {twice[0]!r}")
+    if len(names) == 1:
+        raise UsageError(f"{name}: one [[throughput.arm]] can be compared with nothing: name two or more, or none")
+    if config.board is None:
+        return
+    known = {word for stick in config.board.stick for word in (stick.id, stick.serial)}
+    for number, arm in enumerate(config.throughput.arm):
+        if arm.stick and arm.stick not in known:
+            raise UsageError(f"{name}: the key 'throughput.arm[{number}].stick' names no stick of the board, {arm.stick!r}")
 
 
 def json_schema() -> dict[str, Any]:

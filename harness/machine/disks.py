@@ -1,4 +1,4 @@
-"""USB disks on a running system, found by their serial: wait until one is there, work on it, hash it."""
+"""USB disks on a running system, or what stands for one in a guest, found by their serial: waited for, worked on, hashed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ find_disk() {
         read -r found <"$folder/device/../../../../serial" && [ "${serial:-$found}" = "$found" ] || continue
         read -r sectors <"$folder/size" && [ "$sectors" -gt 0 ] || continue
         [ -b "/dev/${folder##*/}" ] || continue
+        disk=/dev/${folder##*/}
+        return 0
+    done 2>/dev/null
+    for folder in /sys/block/vd*; do
+        [ -n "$serial" ] && read -r found <"$folder/serial" && [ "$serial" = "$found" ] || continue
+        read -r sectors <"$folder/size" && [ -b "/dev/${folder##*/}" ] || continue
         disk=/dev/${folder##*/}
         return 0
     done 2>/dev/null
@@ -91,7 +97,11 @@ def work_on_disk(
     setting = f"serial={shlex.quote(serial)} limit={limit_s} disk=\n{_FIND}"
     started_s = time.monotonic()
     whole = Deadline.after(limit_s + work_s + 30, f"{', '.join(work)} on the stick {serial} on {transport.name}")
-    commands = {"look": f"{setting}find_disk", "wait": _wait('[ -n "$disk" ] || find_disk', "notice", " sd "), **work}
+    commands = {
+        "look": f"{setting}find_disk",
+        "wait": _wait('[ -n "$disk" ] || find_disk', "notice", ' sd "*|*"virtio_blk '),
+        **work,
+    }
     parts = run_batch(transport, commands, deadline=whole)
     wait = parts.get("wait")
     if wait is None:

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from harness.machine.privileges import INITRD, KERNEL, ROOT, SPARE_MIB, Privileges
 from harness.machine.spec import ROOT_NODE, Accelerator, Drive, MachineSpec
 
+DISK, DISK_NODE = "disk", "stick"
+"""The ids of the host's disk that a guest gets, and of the node that reads it."""
+
 CONTROLLER = "controller"
 """The id of the passed-through controller, whether it is there from the start or plugged in later."""
 
@@ -18,6 +21,7 @@ MEMORY_MIB = 512
 _SPARE_PORT = "pass"
 _USB_PORT = "usb-port"
 _USB_BUS = "usb"
+_DISK_PORT = "disk-port"
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,14 @@ def group_node(group: str) -> str:
 
 
 def spare_devices() -> Iterator[Mapping[str, Any]]:
-    """Yield the port that the controller sits in, and an emulated xHCI for single USB devices.
+    """Yield the ports that the controller and a disk of the host sit in, and an emulated xHCI for single USB devices.
 
-    The port leaves hot-plug to ACPI, q35's default since QEMU 6.1: native hot-plug waits 5 s at each removal.
+    A port leaves hot-plug to ACPI, q35's default since QEMU 6.1: native hot-plug waits 5 s at each removal.
     """
     yield {"driver": "pcie-root-port", "id": _SPARE_PORT, "chassis": 1, "slot": 1}
     yield {"driver": "pcie-root-port", "id": _USB_PORT, "chassis": 2, "slot": 2}
     yield {"driver": "qemu-xhci", "id": _USB_BUS, "bus": _USB_PORT}
+    yield {"driver": "pcie-root-port", "id": _DISK_PORT, "chassis": 3, "slot": 3}
 
 
 def vfio_device(address: str) -> dict[str, Any]:
@@ -95,3 +100,14 @@ def vfio_device(address: str) -> dict[str, Any]:
 def usb_host_device(bus: int, port: str) -> dict[str, Any]:
     """Return one USB device of the host, named by where it is plugged in: ids are not unique, addresses change."""
     return {"driver": "usb-host", "id": "usb-device", "hostbus": bus, "hostport": port, "bus": f"{_USB_BUS}.0"}
+
+
+def disk_node(device: str) -> dict[str, Any]:
+    """Return a disk of the host as a block node that is only read, past the host's page cache."""
+    cache = {"direct": True}
+    return {"driver": "host_device", "node-name": DISK_NODE, "filename": device, "read-only": True, "cache": cache}
+
+
+def disk_device(serial: str) -> dict[str, Any]:
+    """Return the disk behind DISK_NODE, as a paravirtual one; a serial has room for 20 characters."""
+    return {"driver": "virtio-blk-pci", "id": DISK, "drive": DISK_NODE, "bus": _DISK_PORT, "serial": serial}

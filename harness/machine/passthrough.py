@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from harness.core.errors import BenchError, BoardError
 from harness.core.timeline import SpanKind, Timeline
 from harness.facts.pci import PciDevice
 from harness.machine.disks import work_on_disk
-from harness.machine.guest import CONTROLLER, group_node, usb_host_device, vfio_device
+from harness.machine.guest import CONTROLLER, DISK, DISK_NODE, disk_device, disk_node, group_node, usb_host_device, vfio_device
 from harness.machine.running import Machine
 from harness.transport.protocol import Transport
 
@@ -27,6 +28,11 @@ _PLACE = """
 cd -P "/sys/block/${disk##*/}/device/../../../.." && read -r bus <busnum && read -r device <devnum &&
     printf '%s\\n/dev/bus/usb/%03d/%03d\\n' "$PWD" "$bus" "$device"
 """
+
+
+def disk_serial(serial: str) -> str:
+    """Return the serial of a stick's block device in the guest: one of its own, since virtio has room for 20 characters only."""
+    return f"tp-{hashlib.sha256(serial.encode()).hexdigest()[:16]}"
 
 
 @dataclass
@@ -72,6 +78,26 @@ class Passthrough:
     def take_stick(self) -> None:
         """Take the USB device back from the guest."""
         self._remove("usb-device")
+        if self.guest.user is not None:
+            take_back(self.host, self.guest.user)
+
+    def give_disk(self, serial: str) -> None:
+        """Hand the host's block device of a stick to the guest, to read; it is found there by ``disk_serial``."""
+        limit = Deadline.after(MOVE_TIMEOUT_S, "the stick's return to the host")
+        found = work_on_disk(self.host, serial, {"node": 'echo "$disk"'}, limit, timeline=self.timeline)
+        node = found["node"].require().text.strip()
+        self._lend(node)
+        self.guest.qmp.execute("blockdev-add", disk_node(node))
+        try:
+            self._add(disk_device(disk_serial(serial)))
+        except BenchError:
+            self.guest.qmp.execute("blockdev-del", {"node-name": DISK_NODE})
+            raise
+
+    def take_disk(self) -> None:
+        """Take the block device back from the guest."""
+        self._remove(DISK)
+        self.guest.qmp.execute("blockdev-del", {"node-name": DISK_NODE})
         if self.guest.user is not None:
             take_back(self.host, self.guest.user)
 

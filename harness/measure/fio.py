@@ -10,8 +10,8 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -23,6 +23,9 @@ ENGINE = "libaio"
 """The same in every arm. Not io_uring: hosts and containers switch it off (kernel.io_uring_disabled), and the arms must agree."""
 
 _MIB = 1024 * 1024
+_GIB = 1024 * _MIB
+_LEAST_SECOND_MS = 500
+"""A shorter piece of a second at a run's end says too little of its rate."""
 _TAIL_CHARACTERS = 2000
 _PERCENTILES = ("50", "99", "99.9")
 _OURS = frozenset({errno.EPERM, errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EINVAL, errno.ENOMEM, errno.ENOSYS})
@@ -42,10 +45,24 @@ class FioResult:
     cpu_user_percent: float
     cpu_system_percent: float
     version: str  # "fio-3.33"
+    seconds_mib_s: tuple[float, ...] = ()
 
     def sample(self, block: int, position: int, *, attach_s: float = 0.0, attachment: str = "") -> Sample:
         """Return the result as the sample of a series: which block, at which place in its order."""
-        return Sample(block, position, self.rate_mib_s, self.runtime_s, attach_s, attachment)
+        cpu_s = (self.cpu_user_percent + self.cpu_system_percent) / 100 * self.runtime_s
+        return Sample(
+            block,
+            position,
+            self.rate_mib_s,
+            self.runtime_s,
+            attach_s,
+            attachment,
+            self.latency_p50_us,
+            self.latency_p99_us,
+            self.latency_p999_us,
+            fio_cpu_s_per_gib=cpu_s / (self.total_bytes / _GIB) if self.total_bytes else None,
+            seconds_mib_s=self.seconds_mib_s,
+        )
 
 
 def fio_args(cell: Cell, device: str, profile: Profile, *, seed: int = 1) -> list[str]:
@@ -114,11 +131,12 @@ def time_args(profile: Profile) -> list[str]:
 
 
 def output_args() -> list[str]:
-    """Return the form of the output: one JSON document, all jobs of the cell as one."""
+    """Return the form of the output: a JSON document a second of what was done so far, all jobs of the cell as one."""
     return [
         "--group_reporting",
         f"--percentile_list={':'.join(_PERCENTILES)}",
         "--eta=never",
+        "--status-interval=1",
         "--output-format=json",
     ]
 
@@ -131,7 +149,7 @@ def parse_fio(data: bytes) -> FioResult:
     """
     text = data.decode("utf-8", "replace")
     tail = text[-_TAIL_CHARACTERS:].strip()
-    report = _read_report(text, tail)
+    *earlier, report = _read_reports(text, tail)
     if len(report.jobs) != 1:
         raise BenchError(f"fio reported {len(report.jobs)} jobs where one was asked for", evidence=tail)
     job = report.jobs[0]
@@ -141,7 +159,7 @@ def parse_fio(data: bytes) -> FioResult:
         raise BenchError("fio ended without an error but read nothing: its run time is too short for this disk", evidence=tail)
     if _short_reads(job) > job.options.iodepth:  # up to a queue of reads is under way at either end of the measured time
         raise BenchError("fio's reads came back short: its window reaches beyond the end of the disk", evidence=tail)
-    return _result(job, report.version, tail)
+    return _result(job, report.version, tail, _seconds([*(one.jobs[0] for one in earlier if one.jobs), job]))
 
 
 class _Options(msgspec.Struct):
@@ -174,15 +192,30 @@ class _Report(msgspec.Struct):
     jobs: list[_Job]
 
 
-def _read_report(text: str, tail: str) -> _Report:
-    document: Any = None
-    start = re.search(r"^\{", text, re.MULTILINE)
+def _read_reports(text: str, tail: str) -> list[_Report]:
+    """Return the documents in their order: the last one is the whole run."""
+    reports: list[_Report] = []
+    end = 0
     try:
-        if start is not None:
-            document, _ = json.JSONDecoder().raw_decode(text, start.start())
-        return msgspec.convert(document, _Report, strict=False)  # options come back as strings
+        while start := re.compile(r"^\{", re.MULTILINE).search(text, end):
+            document, end = json.JSONDecoder().raw_decode(text, start.start())
+            reports.append(msgspec.convert(document, _Report, strict=False))  # options come back as strings
     except (json.JSONDecodeError, RecursionError, msgspec.ValidationError) as error:
         raise BenchError(f"fio's output is not the JSON of a run: {error}", evidence=tail) from error
+    if not reports:
+        raise BenchError("fio's output is not the JSON of a run: there is none in it", evidence=tail)
+    return reports
+
+
+def _seconds(jobs: Sequence[_Job]) -> tuple[float, ...]:
+    """Return the rate of each second, whole or half at least; during the ramp fio prints none (seen in 3.33)."""
+    counts = [(job.read.runtime, job.read.io_bytes) for job in jobs]
+    steps = zip([(0, 0), *counts], counts, strict=False)
+    return tuple(
+        round((after[1] - before[1]) / _MIB / (after[0] - before[0]) * 1000, 3)
+        for before, after in steps
+        if after[0] - before[0] >= _LEAST_SECOND_MS
+    )
 
 
 def _short_reads(job: _Job) -> float:
@@ -202,7 +235,7 @@ def _job_error(number: int, evidence: str) -> BenchError | BoardError:
     return BoardError(f"the disk failed while fio read it: {name}", evidence=evidence)
 
 
-def _result(job: _Job, version: str, tail: str) -> FioResult:
+def _result(job: _Job, version: str, tail: str, seconds: tuple[float, ...]) -> FioResult:
     try:
         p50, p99, p999 = (job.read.clat_ns.percentile[f"{float(p):.6f}"] / 1000 for p in _PERCENTILES)
     except KeyError as error:
@@ -217,4 +250,5 @@ def _result(job: _Job, version: str, tail: str) -> FioResult:
         cpu_user_percent=job.usr_cpu,
         cpu_system_percent=job.sys_cpu,
         version=version,
+        seconds_mib_s=seconds,
     )

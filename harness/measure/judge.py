@@ -38,6 +38,8 @@ PRECISION = 0.02
 """An experiment is extended while the primary interval's half-width is above this, which asks nothing of where it lies."""
 UNFIT_HALF_WIDTH = 0.25
 """Beyond it the blocks say nothing."""
+CLOCK_GAP = 0.02
+"""A system whose clock differs more from the runner's is told: its fio counts other seconds."""
 LEAST_FOR_TREND = 6
 """Fewer blocks show no trend at 99 %: of all orders of five, 1 in 60 rises or falls throughout."""
 DECISIVE_CONFOUNDERS = ("driver", "speed")
@@ -273,4 +275,10 @@ def _differences(pair: _Pair) -> str:
     """Return the other things that differ between the arms, so that no reader takes the ratio for the passthrough's alone."""
     ours, theirs = pair.arm.confounders, pair.base.confounders
     keys = [key for key in ours if key in theirs and ours[key] != theirs[key]]
-    return "".join(f"; {key} differs ({ours[key]}, {theirs[key]})" for key in keys)
+    words = [f"; {key} differs ({ours[key]}, {theirs[key]})" for key in keys]
+    words += [
+        f"; the clock of {arm_name(series.arm)} ran {series.clock - 1:+.1%} against ours, and its rates with it"
+        for series in (pair.arm, pair.base)
+        if series.clock is not None and abs(series.clock - 1) > CLOCK_GAP
+    ]
+    return "".join(words)
