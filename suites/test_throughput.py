@@ -1,4 +1,4 @@
-"""Stage 5: how fast each way is. Performance holds no limits: it gives series, and a comparison with its interval."""
+"""Stage 6: how fast each way is. Performance holds no limits: it gives series, and a comparison with its interval."""
 
 from __future__ import annotations
 

@@ -186,4 +186,4 @@ def test_json_schema_describes_the_record() -> None:
 
 def test_stages_stand_in_the_order_of_a_qualification() -> None:
     """There are six stages, and the return comes last."""
-    assert STAGES == ("readiness", "binding", "guest", "usb", "throughput", "return")
+    assert STAGES == ("readiness", "binding", "guest", "usb", "integrity", "throughput", "return")

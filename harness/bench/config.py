@@ -107,7 +107,7 @@ class AllowSection(Section, frozen=True):
 
 
 class StorageSection(Section, frozen=True):
-    """The stick that data flows from. Only ever read: ``write`` can say so, and nothing else yet."""
+    """The stick that data flows from. It is only read unless ``write`` is true, its serial given, and it is marked as scratch."""
 
     serial: str = ""
     write: bool = False
@@ -253,8 +253,8 @@ def _check_consistency(config: BenchConfig, name: str) -> None:
         raise UsageError(f'{name}: kind = "ssh" needs a [host] table')
     if not (config.controller.id or config.controller.address or config.controller.path):
         raise UsageError(f'{name}: [controller] names nothing: give id = "1033:0194" or address = "0000:05:00.0"')
-    if config.storage.write:
-        raise UsageError(f"{name}: the key 'storage.write' is true, but this throughpass only reads: leave it out")
+    if config.storage.write and not config.storage.serial:
+        raise UsageError(f"{name}: the key 'storage.write' is true, but 'storage.serial' names no disk: give the serial of one")
     _check_names(config.controller, name)
     if config.board is not None:
         _check_board(config.board, name)
