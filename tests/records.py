@@ -171,8 +171,8 @@ def _poison(value: Any, text: str, enums: _Enums, key: str = "") -> Any:
 
 
 def _run() -> Run:
-    names = ("boot", "readiness", "binding", "guest", "usb", "throughput", "return")
-    spans = (38.2, 1.1, 2.4, 52.7, 6.3, 214.0, 9.8)
+    names = ("boot", "readiness", "binding", "guest", "usb", "integrity", "throughput", "return")
+    spans = (38.2, 1.1, 2.4, 52.7, 6.3, 8.9, 214.0, 9.8)
     times = tuple(StageTime(name, span) for name, span in zip(names, spans, strict=True))
     start, end = "2026-03-01T14:05:12Z", "2026-03-01T14:10:41Z"
     return Run(
@@ -236,6 +236,7 @@ def _checks() -> tuple[Check, ...]:
         "guest/faults": "The host's IOMMU reports no fault while the guest runs.",
         "usb/stick": "The stick comes up in the guest at SuperSpeed.",
         "usb/data": "The guest reads from the stick what the host read.",
+        "integrity/ways-agree": "What one way to the stick leaves, the next one finds.",
         "throughput/pci-against-usb-host": "PCI passthrough and USB-level passthrough were measured in the same blocks.",
         "return/driver": "The controller is back with the driver it was found with.",
     }

@@ -94,6 +94,10 @@ def test_cli_list_shows_the_shipped_benches(tmp_path: Path) -> None:
         pytest.param(["report", "no-such.json"], "no-such.json cannot be read: No such file", id="report"),
         pytest.param(["qualify", "--profile", "huge"], "'huge' is not one of", id="profile"),
         pytest.param(["bench", "up", "virtual-vtd"], "Missing option '--write'", id="missing-option"),
+        pytest.param(["storage", "mark", "TP0001"], "standard input is no terminal", id="mark-without-a-person"),
+        pytest.param(
+            ["storage", "show", "--bench", "virtual-vtd"], "is virtual: its board lives only as long", id="virtual-disks"
+        ),
         pytest.param(["frobnicate"], "No such command 'frobnicate'", id="no-verb"),
     ],
 )

@@ -55,6 +55,7 @@ class StickSection(Section, frozen=True):
     serial: Annotated[str, msgspec.Meta(min_length=1, max_length=126)] = "TP0001"
     throttle_mib_s: Annotated[float, msgspec.Meta(ge=0)] = 0
     plugged: bool = False
+    scratch: bool = False  # marked as scratch: its content may be written over
 
 
 class BoardSection(Section, frozen=True):

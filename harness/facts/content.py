@@ -7,7 +7,6 @@ the end of the disk, one with a wrong checksum.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 
@@ -31,7 +30,7 @@ tool() {
     [ -z "$said" ] || printf '%s\n' "$said" | sed 's/^/    /'
 }
 hex() { od -A n -v -t x1 | tr -d ' \n'; }
-look() {
+examine() {
     name=${disk##*/}
     block=512
     read -r block <"/sys/class/block/$name/queue/logical_block_size"
@@ -48,10 +47,17 @@ look() {
     echo "head $(head -c 4096 "$disk" | hex)"
     echo "start $(head -c 1048576 "$disk" | tr -d '\000' | head -c 16 | hex)"
     echo "end $(dd if="$disk" bs=1M skip=$((sectors / 2048 - 1)) count=2 | tr -d '\000' | head -c 16 | hex)"
-    echo whole
 } 2>/dev/null
+look() {
+    seen=$(examine)
+    print=$(printf '%s\n' "$seen" | sha256sum)
+    print=${print%% *}
+}
 """
-"""Defines ``look``, which prints what lies on ``$disk`` (of ``$sectors``); see ``parse_content``. It reads, and nothing else."""
+"""Defines ``look``, which puts what lies on ``$disk`` (of ``$sectors``) into ``$seen``, and the SHA-256 of it into ``$print``.
+
+It reads, and nothing else. What it has seen, and a last line ``whole $print``, is for ``parse_content``.
+"""
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -135,14 +141,15 @@ class NamedDisk(msgspec.Struct, frozen=True):
 
 
 def parse_content(text: str) -> Content:
-    """Read what ``look`` printed; whatever is missing in it, or went wrong, is in ``unread``."""
+    """Read what ``look`` saw; whatever is missing in it, or went wrong, is in ``unread``."""
     lines = text.splitlines()
     words = (line.partition(" ") for line in lines)
     values = {word: value for word, _, value in words if word in {"block", "head", "start", "end"}}
     nodes = [line.removeprefix("node ") for line in lines if line.startswith("node ")]
     head = _from_hex(values.get("head", ""))
     unread = [*_find_silent(lines), *([] if len(head) == MARKER_BYTES else ["the first 4096 bytes"])]
-    if lines[-1:] != ["whole"] or not nodes:
+    last, _, fingerprint = lines[-1].partition(" ") if lines else ("", "", "")
+    if last != "whole" or not fingerprint or not nodes:
         unread.append("the end of what was asked")
     return Content(
         signatures=tuple(_read_signatures(lines)),
@@ -152,7 +159,7 @@ def parse_content(text: str) -> Content:
         start=values.get("start", ""),
         end=values.get("end", ""),
         unread=tuple(dict.fromkeys(unread)),
-        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        fingerprint=fingerprint,
     )
 
 

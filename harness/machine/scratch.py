@@ -29,7 +29,8 @@ done 2>/dev/null
 _CHANGED, _BUSY = 91, 92
 _WRITE = """
 find_disk && [ -z "$twins" ] || exit {changed}
-[ "$(look | sha256sum)" = "{fingerprint}  -" ] || exit {changed}
+look
+[ "$print" = "{fingerprint}" ] || exit {changed}
 wipefs --all --types throughpass "$disk" || exit {busy}
 {wipe}
 dd of="$disk" bs={size} count=1 iflag=fullblock oflag=direct conv=fsync,notrunc,nocreat status=none || exit
@@ -43,14 +44,20 @@ exit 0
 # others.)
 
 
+def read_uses(transport: Transport) -> HostFacts:
+    """Return the facts that tell what a host's disks are, where they hang and what it uses them for."""
+    return read_facts(take_sections(transport, *_SECTIONS))
+
+
 def look_at_disk(transport: Transport, serial: str, facts: HostFacts | None = None) -> NamedDisk:
     """Return what a host shows of the disk with that serial; ``facts``, if somebody has read them just now, tell of its uses."""
     setting = f"serial={shlex.quote(serial)} disk=\n{LOOK}\n{_LIST}"
-    result = transport.run(f'{setting}echo\n[ -z "$disk" ] || look', timeout_s=_LIMIT_S)
+    show = '[ -z "$disk" ] || { look; printf "%s\\n" "$seen" "whole $print"; }'
+    result = transport.run(f"{setting}echo\n{show}", timeout_s=_LIMIT_S)
     listed, _, text = result.text.partition("\n\n")
     nodes = tuple(line for line in listed.splitlines() if line)
     content = parse_content(text) if len(nodes) == 1 else None
-    return name_disk(serial, nodes, content, facts or read_facts(take_sections(transport, *_SECTIONS)))
+    return name_disk(serial, nodes, content, facts or read_uses(transport))
 
 
 def name_disk(serial: str, nodes: tuple[str, ...], content: Content | None, facts: HostFacts) -> NamedDisk:
