@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bench.config import BOARDS, BenchConfig, find_bench_file, load_bench, parse_bench, shipped_benches
+from harness.bench.config import BenchConfig, find_bench_file, load_bench, parse_bench, shipped_benches
 from harness.bench.wish import find_wished
 from harness.core.errors import UsageError
 from harness.facts.host import read_facts

@@ -43,7 +43,14 @@ def throughpass(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
     """Run the command as a user would."""
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
-        [THROUGHPASS, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60
+        [THROUGHPASS, *arguments],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
