@@ -75,10 +75,10 @@ def kernel(**changes: Any) -> Callable[[HostFacts], HostFacts]:
 MARKER = Marker("TP0001", 256 << 20, 512, "2026-01-01T00:00:00+00:00", "somebody@example")
 
 
-def writing(head: bytes) -> Callable[[HostFacts], HostFacts]:
-    """Return a change of what is known of the disk that is to be written: its first block."""
+def writing(head: bytes, unread: tuple[str, ...] = ()) -> Callable[[HostFacts], HostFacts]:
+    """Return a change of what is known of the disk that is to be written: its first block, and what did not answer."""
     disk = Disk("sda", MARKER.size_bytes, MARKER.serial, usb_device="2-1")
-    named = NamedDisk(MARKER.serial, ("/dev/sda",), disk, Content(head=head))
+    named = NamedDisk(MARKER.serial, ("/dev/sda",), disk, Content(head=head, unread=unread))
     return lambda facts: replace(facts, writing=named)
 
 
