@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace as replace_permit
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from harness.core.deadline import Deadline
 from harness.core.errors import RefusedError
 from harness.core.finding import Severity
 from harness.core.marker import MARKER_BYTES, Marker
 from harness.facts.content import NamedDisk
 from harness.facts.host import SWAPS, HostFacts
 from harness.facts.storage import Disk
-from harness.machine.guarded import permit
+from harness.machine.batch import Part
+from harness.machine.guarded import Permit, permit, write_on_disk
 from harness.machine.scratch import look_at_disk, put_marker, remove_marker
 from harness.rules.scratch import judge_marking, judge_writing, require_allowed
 from harness.transport.protocol import Result
@@ -239,6 +242,30 @@ def test_disk_that_is_not_there_is_refused(host: ScratchHost) -> None:
 
     with pytest.raises(RefusedError, match="no USB disk with the serial OTHER"):
         permit(named)
+
+
+def test_write_goes_to_the_permitted_disk_alone(host: ScratchHost) -> None:
+    """With its permit a disk is written; once its marker or its size is another, nothing is run on it."""
+    mark(host)
+    permission = permit(host.look())
+    work = {"one": 'printf 1 | dd of="$disk" bs=1M seek=2 conv=notrunc status=none', "two": "exit 7"}
+
+    def write(permission: Permit) -> dict[str, Part]:
+        return write_on_disk(host, permission, work, Deadline.after(20, "writing"))
+
+    parts = write(permission)
+    written = host.digest()
+    with pytest.raises(RefusedError, match="is not the one that was marked: nothing was written"):
+        write(replace_permit(permission, size_bytes=SIZE_BYTES + 512))
+    with pytest.raises(RefusedError, match="is not the one that was marked: nothing was written"):
+        write(replace_permit(permission, marker_sha256="0" * 64))
+
+    assert parts["one"].status == 0
+    assert host.image.read_bytes()[2 << 20 : (2 << 20) + 2] == b"1\0"
+    assert host.digest() == written
+    DISKS["luks2"][1](host.image)
+    with pytest.raises(RefusedError, match="is not the one that was marked"):
+        write(permission)
 
 
 def test_copied_marker_is_refused(host: ScratchHost) -> None:

@@ -7,6 +7,7 @@ the end of the disk, one with a wrong checksum.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -22,6 +23,7 @@ _MEMBER = "marked as "
 _DOS = "dos"
 
 LOOK = r"""
+PATH=$PATH:/usr/sbin:/sbin
 tool() {
     tool=$1
     shift
@@ -110,7 +112,11 @@ class Content(msgspec.Struct, frozen=True):
         """Return what was recognised beside the marker's own MBR."""
         if self.marker is None:
             return self.signatures
-        return tuple(each for each in self.signatures if not (each.kind == _DOS and 0 <= each.offset < MARKER_BYTES))
+        return tuple(each for each in self.signatures if not self._is_ours(each))
+
+    def _is_ours(self, found: Signature) -> bool:
+        """Return whether this is the MBR of the marker that is there."""
+        return found.kind == _DOS and 0 <= found.offset < MARKER_BYTES and found.node not in self.partitions
 
     @property
     def unknown_data(self) -> str:
@@ -180,21 +186,21 @@ def _read_signatures(lines: list[str]) -> Iterator[Signature]:
 
 
 def _find_silent(lines: list[str]) -> Iterator[str]:
-    """Yield each tool that did not answer as it should for some node, with what it said."""
-    asked = {(node, tool) for node in [line for line in lines if line.startswith("node ")] for tool in _ANSWERS}
-    node = ""
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    """Yield each tool that did not answer as it should for some node, with what it said; each is asked once for each node."""
+    awaited, node = set[str](), "no disk"
+    for line, following in itertools.pairwise([*lines, "node "]):
         word, _, value = line.partition(" ")
         if word == "node":
-            node = line
-        elif word in _ANSWERS and value.isdigit():
-            asked.discard((node, word))
-            if int(value) not in _ANSWERS[word]:
-                said = f" ({following.strip()})" if following.startswith(" ") else ""
-                yield f"{word} of {node.removeprefix('node ')}: status {value}{said}"
-            elif word == "wipefs" and following.startswith(" ") and not _SIGNATURE.match(following.strip()):
-                yield f"wipefs of {node.removeprefix('node ')}: {following.strip()}"
-    yield from (f"{tool} of {node.removeprefix('node ')}" for node, tool in sorted(asked))
+            awaited, node = set(_ANSWERS), value
+        elif word in _ANSWERS:
+            said = following.strip() if following.startswith(" ") else ""
+            if word not in awaited or not value.isdigit() or int(value) not in _ANSWERS[word]:
+                yield f"{word} of {node}: status {value}{f' ({said})' if said else ''}"
+            elif word == "wipefs" and said and not _SIGNATURE.match(said):
+                yield f"{word} of {node}: {said}"
+            awaited.discard(word)
+        if following.startswith("node "):
+            yield from (f"{tool} of {node}" for tool in sorted(awaited))
 
 
 def _from_hex(text: str) -> bytes:

@@ -100,7 +100,7 @@ def work_on_disk(
     started_s = time.monotonic()
     whole = Deadline.after(limit_s + work_s + 30, f"{', '.join(work)} on the stick {serial} on {transport.name}")
     wait_for = _wait('[ -n "$disk" ] || find_disk', "notice", " sd ")
-    commands = {"look": f"{setting}find_disk", "wait": wait_for, "one": _ONE, **work}
+    commands = {"look": f"{setting}find_disk", "wait": wait_for, "twins": _ONE, **work}
     parts = run_batch(transport, commands, deadline=whole)
     wait = parts.get("wait")
     if wait is None:
@@ -109,9 +109,9 @@ def work_on_disk(
         timeline.add(SpanKind.SETTLE, started_s, wait.end_s)
     if wait.status == _LATE:
         raise BoardError(f"the stick {serial} did not come up on {transport.name} within {limit_s} s", evidence=wait.error_text)
-    if "one" in parts and parts["one"].status != 0:
+    if "twins" in parts and parts["twins"].status != 0:
         raise RefusedError(
-            f"two disks on {transport.name} have the serial {serial}: {parts['one'].text.replace(' ', ' and ')}",
+            f"two disks on {transport.name} have the serial {serial}: {parts['twins'].text.replace(' ', ' and ')}",
             remedy="leave one of them in: which is meant is never guessed",
         )
     if missing := commands.keys() - parts.keys():

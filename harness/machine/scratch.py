@@ -75,10 +75,12 @@ def put_marker(transport: Transport, named: NamedDisk, marker: Marker, overwrite
 
     Raises RefusedError if the disk is not as it was when somebody looked, or somebody has it.
     """
-    here = {each.kind for each in (named.content or Content()).signatures}
-    kinds = ",".join(sorted(here & set(overwrite)))
-    wipe = f'wipefs --all --types throughpass,{shlex.quote(kinds)} "$disk" >/dev/null || exit {_BUSY}' if kinds else ""
-    _write(transport, named, encode_marker(marker), wipe)
+    content = named.content or Content()
+    kinds = ",".join(sorted({each.kind for each in content.signatures} & set(overwrite)))
+    # What lies in a partition would be recognised again in the marker's own, which begins where most partitions do.
+    nodes = " ".join(shlex.quote(node) for node in content.partitions)
+    wipe = f'for node in {nodes} "$disk"; do wipefs --all --types throughpass,{shlex.quote(kinds)} "$node" || exit {_BUSY}; done'
+    _write(transport, named, encode_marker(marker), f"{{ {wipe}\n}} >/dev/null" if kinds else "")
 
 
 def remove_marker(transport: Transport, named: NamedDisk) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.core.errors import RefusedError
 from harness.core.finding import Evidence, Severity
 from harness.core.marker import Marker
-from harness.facts.content import Content, NamedDisk
+from harness.facts.content import Content, NamedDisk, Signature
 from harness.facts.host import HostFacts
 from harness.rules.rule import Opinion, Target, host_rule
 
@@ -48,9 +48,8 @@ def judge_marking(named: NamedDisk, overwrite: Sequence[str]) -> Opinion:
     content = _content(named)
     kept = [each for each in content.foreign if each.kind not in overwrite]
     if kept:
-        kinds = " ".join(f"--overwrite {kind}" for kind in dict.fromkeys(each.kind for each in kept))
-        remedy = f"take another disk; or, if what is on it may be lost for ever: {kinds}"
-        return Opinion(Severity.REFUSAL, f"the disk {named.serial} holds {_listed(content, kept)}", _seen(content), remedy)
+        remedy = f"take another disk; or, if what is on it may be lost for ever: {_options(kept)}"
+        return Opinion(Severity.REFUSAL, f"the disk {named.serial} holds {_listed(kept)}", _seen(content), remedy)
     return Opinion(Severity.PASS, f"the disk {named.serial} may be marked", _seen(content))
 
 
@@ -112,8 +111,9 @@ def _objection_to_writing(named: NamedDisk) -> Opinion | None:
         message = f"the marker on the disk {serial} of {size_bytes} bytes is that of {marker.serial} of {marker.size_bytes} bytes"
         return Opinion(Severity.REFUSAL, message, seen)
     if content.foreign:
-        remedy = "somebody uses it since it was marked: save that, or name it to `throughpass storage mark`"
-        return Opinion(Severity.REFUSAL, f"the disk {serial} holds {_listed(content, content.foreign)}", seen, remedy)
+        kinds = _options(content.foreign)
+        remedy = f"take another disk; or, if what is on it may be lost for ever: `throughpass storage mark {serial} {kinds}`"
+        return Opinion(Severity.REFUSAL, f"the disk {serial} holds {_listed(content.foreign)}", seen, remedy)
     return None
 
 
@@ -121,9 +121,12 @@ def _content(named: NamedDisk) -> Content:
     return named.content or Content()
 
 
-def _listed(content: Content, found: Sequence[object]) -> str:
-    words = [each.words for each in content.signatures if each in found]
-    return ", ".join(words)
+def _listed(found: Sequence[Signature]) -> str:
+    return ", ".join(each.words for each in found)
+
+
+def _options(found: Sequence[Signature]) -> str:
+    return " ".join(f"--overwrite {kind}" for kind in dict.fromkeys(each.kind for each in found))
 
 
 def _seen(content: Content) -> tuple[Evidence, ...]:
