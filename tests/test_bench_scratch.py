@@ -203,8 +203,8 @@ def test_integrity_writes_to_the_marked_disk_alone(board: Board, tmp_path: Path)
     found = run.check("integrity/ways-agree")
 
     assert found.outcome is Outcome.PASS, run.output
-    assert "written and verified by fio" in found.evidence[0].source
-    assert found.evidence[0].text.count("wrote") == 4
+    assert "written and verified by fio" in found.evidence[-1].source
+    assert found.evidence[-1].text.count("wrote") == 4
     assert run.record.void_arms == ()
     assert rest() == before
     assert board.digest(NAMED, skip_mib=KEPT_MIB, count_mib=WINDOW_MIB) != window
