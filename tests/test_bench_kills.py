@@ -171,6 +171,7 @@ THAW = """
 echo THAWED >/run/tp-freezer/guest/freezer.state
 until rmdir /run/tp-freezer/guest 2>/dev/null; do :; done
 umount /run/tp-freezer && rmdir /run/tp-freezer
+rm -rf /run/mount # of mount itself
 """
 
 
