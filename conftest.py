@@ -13,6 +13,7 @@ pytest_plugins = [
     "fixtures.controller",
     "fixtures.guest",
     "fixtures.storage",
+    "fixtures.integrity",
     "fixtures.throughput",
     "fixtures.kernel",
     "fixtures.trips",

@@ -15,6 +15,7 @@ QUESTIONS = {
     "binding": "Does the host let go of the controller?",
     "guest": "Does the controller come up in the guest?",
     "usb": "Does a USB stick work on it there?",
+    "integrity": "Do data stay the same, whichever way they go?",
     "throughput": "How fast is it, compared with USB-level passthrough?",
     "return": "Does the host get everything back as it was?",
     "cycles": "Does the round trip work each time?",

@@ -1,4 +1,4 @@
-"""Stage 6: the controller goes back to the host as it was found, and works there."""
+"""Stage 7: the controller goes back to the host as it was found, and works there."""
 
 from __future__ import annotations
 

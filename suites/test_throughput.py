@@ -1,4 +1,4 @@
-"""Stage 5: how fast each way is. Performance holds no limits: it gives series, and a comparison with its interval."""
+"""Stage 6: how fast each way is. Performance holds no limits: it gives series, and a comparison with its interval."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def test_comparison(run: BenchRun, found_stick: Stick | NoStick, request: pytest
         pytest.skip(found_stick.reason)
     request.getfixturevalue("measured")
     judgement = primary_judgement(run)
+    if void := {judgement.arm, judgement.base} & set(run.void_arms):
+        raise BlockedError(f"blocked by integrity (ways-agree): data by {' and '.join(sorted(void))} were wrong: no speed counts")
     run.note(f"{judgement.arm} against {judgement.base}", f"{judgement.sentence}\n{judgement.method}")
     if judgement.call in _UNDECIDED:
         run.condition(

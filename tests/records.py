@@ -236,6 +236,7 @@ def _checks() -> tuple[Check, ...]:
         "guest/faults": "The host's IOMMU reports no fault while the guest runs.",
         "usb/stick": "The stick comes up in the guest at SuperSpeed.",
         "usb/data": "The guest reads from the stick what the host read.",
+        "integrity/ways-agree": "What one way to the stick leaves, the next one finds.",
         "throughput/pci-against-usb-host": "PCI passthrough and USB-level passthrough were measured in the same blocks.",
         "return/driver": "The controller is back with the driver it was found with.",
     }

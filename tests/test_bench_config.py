@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bench.config import BOARDS, BenchConfig, find_bench_file, load_bench, parse_bench, shipped_benches
+from harness.bench.config import BenchConfig, find_bench_file, load_bench, parse_bench, shipped_benches
 from harness.bench.wish import find_wished
 from harness.core.errors import UsageError
 from harness.facts.host import read_facts
@@ -158,13 +158,12 @@ def test_bench_file_serial_of_the_root_is_no_stick() -> None:
     assert "has none that could be named" in refusal(root)
 
 
-def test_bench_file_may_not_ask_for_writes() -> None:
-    """A stick is only ever read: a file may say so, and one that wants more is refused."""
-    text = (BOARDS / "virtual-vtd.toml").read_text()
-
-    assert not parse_bench(text + "write = false\n", "x.toml").storage.write
-    with pytest.raises(UsageError, match=r"'storage\.write' is true"):
-        parse_bench(text + "write = true\n", "x.toml")
+def test_bench_file_that_writes_names_the_disk() -> None:
+    """Whoever permits writes names the disk by its serial; without that word a stick is only read."""
+    assert not parse_bench(BOARD + '[storage]\nserial = "TP0001"\n', "x.toml").storage.write
+    assert parse_bench(BOARD + '[storage]\nserial = "TP0001"\nwrite = true\n', "x.toml").storage.write
+    with pytest.raises(UsageError, match=r"'storage\.write' is true, but 'storage\.serial' names no disk"):
+        parse_bench(BOARD + "[storage]\nwrite = true\n", "x.toml")
 
 
 def test_bench_file_twins_are_refused() -> None:

@@ -17,7 +17,6 @@ from harness.actions.modules import loaded_modules
 from harness.bench.cache import silent
 from harness.bench.config import load_bench
 from harness.bench.held import held_bench_file
-from harness.bench.host import Host
 from harness.bench.make import make_bench
 from harness.bench.virtual import VirtualBench
 from harness.core.deadline import Deadline
@@ -26,7 +25,7 @@ from harness.core.record import BoardVerdict
 from harness.facts.host import read_facts
 from harness.facts.probe import take_sections
 from harness.machine import running
-from harness.machine.guest import GuestSpec, confined_guest
+from harness.machine.guest import GuestFiles, GuestSpec, confined_guest
 from harness.machine.passthrough import PASSING
 from harness.machine.running import Machine, start_machine
 from harness.transport.protocol import check
@@ -41,10 +40,10 @@ SMOKE = ("--profile", "smoke", "--cycles", "1")
 
 
 class Holder(NamedTuple):
-    """The board as its holder has it: who plugs its sticks, itself as a host, and the bench file for everybody else."""
+    """The board as its holder has it: who plugs its sticks, the guest's files, and the bench file for everybody else."""
 
     bench: VirtualBench
-    host: Host
+    files: GuestFiles
     file: Path
 
 
@@ -60,7 +59,7 @@ def holder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holder]:
         made.plug(made.loose_sticks()[0])
         made.let_reboot()
         with held_bench_file(made.config, made.machine.access, folder / "held.toml"):
-            yield Holder(made, host, folder / "held.toml")
+            yield Holder(made, host.guest_files(), folder / "held.toml")
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +105,19 @@ def test_restore_after_qemu_was_killed(board: Board, tmp_path: Path) -> None:
 
 
 CUT = """
-mine=$(awk '/^PPid:/ { print $2 }' /proc/$$/status)
-for file in $(grep -alz '^sshd: root' /proc/[0-9]*/cmdline); do
+mine= next=$$
+while [ "$next" -gt 1 ]; do
+    mine="$mine $next "
+    next=$(awk '/^PPid:/ { print $2 }' "/proc/$next/status")
+done
+for file in $(grep -alzE '^sshd(-session)?: root' /proc/[0-9]*/cmdline); do
     pid=${file#/proc/}
     pid=${pid%/cmdline}
-    [ "$pid" = "$mine" ] || kill -9 "$pid"
+    case $mine in *" $pid "*) ;; *) kill -9 "$pid" ;; esac
 done
 true
 """
-"""Ends every session of the board's sshd but the one that asks for it."""
+"""Ends every session of the board's sshd but the one that asks (OpenSSH 9.8 and later call their processes sshd-session)."""
 
 
 def test_restore_after_the_connection_was_cut(board: Board, tmp_path: Path) -> None:
@@ -131,9 +134,7 @@ def guest_on(holder: Holder, board: Board, logs: Path) -> Iterator[Machine]:
     """Take the controller, and hold a guest that has it; the controller is given back."""
     controller = next(device for device in read_facts(take_sections(board.ssh)).pci if device.id == "1033:0194")
     claim, modules = Claim("kills"), loaded_modules(board.ssh)
-    spec = confined_guest(
-        GuestSpec(holder.host.guest_files(), controller.address, "qemu-system-x86_64", "kvm"), controller.group or ""
-    )
+    spec = confined_guest(GuestSpec(holder.files, controller.address, "qemu-system-x86_64", "kvm"), controller.group or "")
     with (
         locking(board.ssh, controller.address, claim, silent) as lock,
         custody(board.ssh, lock, [controller], PASSING, claim, modules=modules, progress=silent) as way,
@@ -166,9 +167,11 @@ until grep -q FROZEN /run/tp-freezer/guest/freezer.state; do :; done
 """No signal reaches a process in a frozen group of the first version of cgroups: it waits in the kernel, state D."""
 
 THAW = """
+[ -d /run/tp-freezer/guest ] || exit 0
 echo THAWED >/run/tp-freezer/guest/freezer.state
 until rmdir /run/tp-freezer/guest 2>/dev/null; do :; done
 umount /run/tp-freezer && rmdir /run/tp-freezer
+rm -rf /run/mount # of mount itself
 """
 
 

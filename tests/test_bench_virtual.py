@@ -13,8 +13,9 @@ import pytest
 
 from harness.bench.config import parse_bench
 from harness.bench.images import Image
-from harness.bench.virtual import VirtualBench, board_spec, stick_devices, stick_file, usb_port
+from harness.bench.virtual import VirtualBench, board_spec, stick_devices, stick_file, stick_sha256, usb_port
 from harness.core.errors import BenchError, UsageError
+from harness.core.marker import MARKER_BYTES, decode_marker
 from harness.core.pattern import pattern_sha256
 from harness.machine.spec import MachineSpec
 
@@ -166,6 +167,19 @@ def test_stick_file_holds_the_pattern(tmp_path: Path, monkeypatch: pytest.Monkey
     assert again == tmp_path / "run" / "s1"
     assert hashlib.sha256(again.read_bytes()).hexdigest() == pattern_sha256(serial, 64)
     assert len(list((tmp_path / "cache" / "sticks").iterdir())) == 1
+
+
+def test_stick_that_is_scratch_begins_with_a_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stick that the bench file calls scratch has its own marker before the pattern, and its SHA-256 is known all the same."""
+    monkeypatch.setenv("THROUGHPASS_CACHE", str(tmp_path / "cache"))
+    stick = bench("[board]\n" + CARD + STICK.format("s1") + 'size_mib = 64\nserial = "S"\nscratch = true\n').board.stick[0]
+
+    data = stick_file(stick, tmp_path).read_bytes()
+
+    marker = decode_marker(data[:MARKER_BYTES])
+    assert marker is not None
+    assert (marker.serial, marker.size_bytes) == ("S", 64 << 20)
+    assert hashlib.sha256(data[: 8 << 20]).hexdigest() == stick_sha256(stick, 8)
 
 
 def test_stick_files_of_long_serials_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,14 @@ def throughpass(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
     """Run the command as a user would."""
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
-        [THROUGHPASS, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60
+        [THROUGHPASS, *arguments],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -94,6 +101,10 @@ def test_cli_list_shows_the_shipped_benches(tmp_path: Path) -> None:
         pytest.param(["report", "no-such.json"], "no-such.json cannot be read: No such file", id="report"),
         pytest.param(["qualify", "--profile", "huge"], "'huge' is not one of", id="profile"),
         pytest.param(["bench", "up", "virtual-vtd"], "Missing option '--write'", id="missing-option"),
+        pytest.param(["storage", "mark", "TP0001"], "standard input is no terminal", id="mark-without-a-person"),
+        pytest.param(
+            ["storage", "show", "--bench", "virtual-vtd"], "is virtual: its board lives only as long", id="virtual-disks"
+        ),
         pytest.param(["frobnicate"], "No such command 'frobnicate'", id="no-verb"),
     ],
 )

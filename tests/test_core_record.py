@@ -185,5 +185,5 @@ def test_json_schema_describes_the_record() -> None:
 
 
 def test_stages_stand_in_the_order_of_a_qualification() -> None:
-    """There are seven stages: the round trips come last, when the first one has returned."""
-    assert STAGES == ("readiness", "binding", "guest", "usb", "throughput", "return", "cycles")
+    """There are eight stages: the round trips come last, when the first one has returned."""
+    assert STAGES == ("readiness", "binding", "guest", "usb", "integrity", "throughput", "return", "cycles")

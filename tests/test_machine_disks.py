@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BoardError
+from harness.core.errors import BoardError, RefusedError
 from harness.core.timeline import SpanKind, Timeline
 from harness.machine.disks import find_disk, hash_command, hash_window, read_hash, work_on_disk
 from harness.transport.local import LocalTransport
@@ -75,6 +76,18 @@ def host(tmp_path: Path) -> FakeHost:
 def wait_for_disk(host: FakeHost) -> str:
     """Return the node of the stick, as soon as it is there."""
     return work_on_disk(host, SERIAL, {"node": 'echo "$disk"'}, soon())["node"].text
+
+
+def test_work_on_one_of_twins_is_refused(host: FakeHost) -> None:
+    """Where two disks have the serial nothing is run on either; an empty serial is any disk, and one of them will do."""
+    host.plug()
+    shutil.copytree(host.root / "sys/block/sda", host.root / "sys/block/sdb", symlinks=True)
+    (host.root / "dev/sdb").touch()
+
+    with pytest.raises(RefusedError, match=r"two disks .* have the serial .*/dev/sda and .*/dev/sdb"):
+        work_on_disk(host, SERIAL, {"work": f"touch {host.root}/worked"}, soon())
+    assert not (host.root / "worked").exists()
+    assert work_on_disk(host, "", {"node": 'echo "$disk"'}, soon())["node"].text.endswith("/dev/sda")
 
 
 def soon(length_s: float = 20.0) -> Deadline:

@@ -11,8 +11,11 @@ from msgspec.structs import replace
 
 from harness.core.capture import Status
 from harness.core.finding import Finding, Severity
+from harness.core.marker import MARKER_BYTES, Marker, encode_marker
+from harness.facts.content import Content, NamedDisk
 from harness.facts.disagreement import Disagreement
 from harness.facts.host import HostFacts, read_facts
+from harness.facts.storage import Disk
 from harness.rules.registry import RULES, judge
 from harness.rules.rule import Target, find_target
 from tests.captures import (
@@ -67,6 +70,16 @@ def renesas(card: str = "1912:0014") -> Files:
 def kernel(**changes: Any) -> Callable[[HostFacts], HostFacts]:
     """Return a change of what is known of the kernel."""
     return lambda facts: replace(facts, kernel=replace(facts.kernel, **changes))
+
+
+MARKER = Marker("TP0001", 256 << 20, 512, "2026-01-01T00:00:00+00:00", "somebody@example")
+
+
+def writing(head: bytes, unread: tuple[str, ...] = ()) -> Callable[[HostFacts], HostFacts]:
+    """Return a change of what is known of the disk that is to be written: its first block, and what did not answer."""
+    disk = Disk("sda", MARKER.size_bytes, MARKER.serial, usb_device="2-1")
+    named = NamedDisk(MARKER.serial, ("/dev/sda",), disk, Content(head=head, unread=unread))
+    return lambda facts: replace(facts, writing=named)
 
 
 def keep(facts: HostFacts) -> HostFacts:
@@ -160,6 +173,7 @@ CASES: dict[str, Case] = {
         usb_stick(CARD["intel"]) | {"proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw"},
         silent=usb_stick(CARD["intel"]),
     ),
+    "STO002": Case(REFUSAL, {}, writing(bytes(MARKER_BYTES)), silent_change=writing(encode_marker(MARKER))),
     "NET001": Case(
         REFUSAL,
         {

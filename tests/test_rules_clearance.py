@@ -13,7 +13,7 @@ from harness.rules.clearance import clear, find_obstacle
 from harness.rules.registry import RULES, judge, judge_all
 from harness.rules.rule import find_target
 from tests.captures import CARD, INTEL_BOARD, Files, group, make_capture, pci_function, usb_stick
-from tests.test_rules_cases import CASES
+from tests.test_rules_cases import CASES, keep, writing
 
 FOLDER = f"sys/bus/pci/devices/{CARD['intel']}"
 STICK = usb_stick(CARD["intel"])
@@ -27,6 +27,8 @@ SILENT: dict[str, Files] = {
     "HLD001": {f"{FOLDER}/driver": "/sys/bus/pci/drivers/vfio-pci", "commands/holders": Status.DENIED},
     "HLD002": STICK | {"commands/holders": Status.DENIED},
 }
+UNREAD = {"STO002": writing(b"", unread=("wipefs of /dev/sda",))}
+"""Guards about what is asked of the host only where somebody wants it."""
 UNANSWERED = {"PCI001", "PCI002"}
 """Guards that are silent only where sysfs does not show the controller, or its driver."""
 
@@ -64,13 +66,13 @@ def test_clearance_of_a_reserved_controller(driver: str) -> None:
 
 def test_guards_are_all_tried_here() -> None:
     """Every guard has a host on which it does not know, or cannot be asked without a controller."""
-    assert {rule.id for rule in RULES.values() if rule.guards} == set(SILENT) | UNANSWERED
+    assert {rule.id for rule in RULES.values() if rule.guards} == {*SILENT, *UNREAD, *UNANSWERED}
 
 
-@pytest.mark.parametrize("rule", SILENT)
+@pytest.mark.parametrize("rule", [*SILENT, *UNREAD])
 def test_clearance_is_no_guess(rule: str) -> None:
     """The silence of each guard alone is a refusal that names it; the same host with the answer is cleared or refused by it."""
-    facts = read_facts(make_capture(INTEL_BOARD, SILENT[rule]), {})
+    facts = UNREAD.get(rule, keep)(read_facts(make_capture(INTEL_BOARD, SILENT.get(rule, {})), {}))
     target = find_target(facts, id="1033:0194")
     by_others = [finding for finding in judge_all(facts, target) if finding.rule != rule]
 
@@ -95,12 +97,12 @@ def test_clearance_without_what_sysfs_shows() -> None:
 @pytest.mark.parametrize("rule", [name for name, case in CASES.items() if case.severity is Severity.REFUSAL])
 def test_clearance_is_refused(rule: str) -> None:
     """Each refusal that a rule can give stops the taking, with the rule's message and what to do."""
-    layer = CASES[rule].fires
+    facts = CASES[rule].change(read_facts(make_capture(INTEL_BOARD, CASES[rule].fires), {}))
+    target = find_target(facts, id="1033:0194")
     with pytest.raises(RefusedError) as caught:
-        take(layer)
+        clear(facts, target)
 
-    facts = read_facts(make_capture(INTEL_BOARD, layer), {})
-    finding = RULES[rule].judge(facts, find_target(facts, id="1033:0194"))
+    finding = RULES[rule].judge(facts, target)
     assert (caught.value.message, caught.value.remedy) == (finding.message, finding.remedy)
     assert finding.remedy
 

@@ -55,6 +55,7 @@ class StickSection(Section, frozen=True):
     serial: Annotated[str, msgspec.Meta(min_length=1, max_length=126)] = "TP0001"
     throttle_mib_s: Annotated[float, msgspec.Meta(ge=0)] = 0
     plugged: bool = False
+    scratch: bool = False  # marked as scratch: its content may be written over
 
 
 class BoardSection(Section, frozen=True):
@@ -108,7 +109,7 @@ class AllowSection(Section, frozen=True):
 
 
 class StorageSection(Section, frozen=True):
-    """The stick that data flows from. Only ever read: ``write`` can say so, and nothing else yet."""
+    """The stick that data flows from. It is only read unless ``write`` is true, its serial given, and it is marked as scratch."""
 
     serial: str = ""
     write: bool = False
@@ -264,8 +265,8 @@ def _check_consistency(config: BenchConfig, name: str) -> None:
         raise UsageError(f'{name}: kind = "ssh" needs a [host] table')
     if not (config.controller.id or config.controller.address or config.controller.path):
         raise UsageError(f'{name}: [controller] names nothing: give id = "1033:0194" or address = "0000:05:00.0"')
-    if config.storage.write:
-        raise UsageError(f"{name}: the key 'storage.write' is true, but this throughpass only reads: leave it out")
+    if config.storage.write and not config.storage.serial:
+        raise UsageError(f"{name}: the key 'storage.write' is true, but 'storage.serial' names no disk: give the serial of one")
     _check_names(config.controller, name)
     if config.board is not None:
         _check_board(config.board, name)

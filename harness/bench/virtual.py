@@ -25,7 +25,8 @@ from harness.bench.snapshots import Ingredients, Place, free_place
 from harness.bench.upkeep import keep_within_limit, limit_bytes
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, UsageError
-from harness.core.pattern import pattern
+from harness.core.marker import Marker, encode_marker
+from harness.core.pattern import pattern, pattern_sha256
 from harness.machine.guest import GuestFiles
 from harness.machine.running import Machine, start_machine
 from harness.machine.spec import ROOT_NODE, Accelerator, Drive, Endpoints, MachineSpec, qemu_argv
@@ -41,6 +42,7 @@ UNPLUG_LIMIT_S = 30.0
 STATE, STATE_LABEL = "state disk", "tp-state"
 """Its name among the files, which no stick can have, and the label by which the board's init finds it."""
 
+_SECTOR_BYTES = 512
 _USB3_PORTS = 4  # QEMU's xHCI has p2 = p3 = 4 unless the card's options say otherwise
 
 
@@ -308,4 +310,18 @@ def stick_file(stick: StickSection, scratch: Path) -> Path:
     require_space(scratch, stick.size_mib, f"the stick {stick.id} of this run", SCRATCH)
     with full_disk_explained(scratch, SCRATCH):
         shutil.copyfile(kept, mine)
+        with mine.open("r+b") as file:
+            file.write(marker_of(stick))
     return mine
+
+
+def marker_of(stick: StickSection) -> bytes:
+    """Return the scratch marker that a stick begins with, nothing for one that is not marked."""
+    if not stick.scratch:
+        return b""
+    return encode_marker(Marker(stick.serial, stick.size_mib << 20, _SECTOR_BYTES, made="1970-01-01", by="the bench file"))
+
+
+def stick_sha256(stick: StickSection, size_mib: int) -> str:
+    """Return the SHA-256 of a stick's first ``size_mib`` MiB as its file is made."""
+    return pattern_sha256(stick.serial, size_mib, start=marker_of(stick))

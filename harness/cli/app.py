@@ -11,9 +11,11 @@ import typer
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEFAULT_BENCH = "virtual-vtd"
 
-_PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
-app = typer.Typer(help="Qualify a board for PCI passthrough of its USB controllers.", add_completion=False, **_PLAIN)
-bench_app = typer.Typer(help="Benches: list, build, hold, look inside.", **_PLAIN)
+PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+"""How every group of verbs looks."""
+
+app = typer.Typer(help="Qualify a board for PCI passthrough of its USB controllers.", add_completion=False, **PLAIN)
+bench_app = typer.Typer(help="Benches: list, build, hold, look inside.", **PLAIN)
 app.add_typer(bench_app, name="bench")
 
 ColdOption = Annotated[bool, typer.Option("--cold", help="boot a virtual board even where a snapshot could be restored")]

@@ -40,7 +40,7 @@ def bind(
     from harness.facts.probe import take_sections
 
     config = load_bench(bench)
-    with interruptible(), _host(config) as host:
+    with interruptible(), open_host(config) as host:
         if dry_run:
             facts = read_facts(take_sections(host))
             _show_plan(facts, _cleared(config, facts, quiet=False), config.controller.driver)
@@ -60,7 +60,7 @@ def restore(
     from harness.actions.restore import errors_of, restore_host
     from harness.bench.config import load_bench
 
-    with interruptible(), _host(None if bench == LOCAL else load_bench(bench)) as host:
+    with interruptible(), open_host(None if bench == LOCAL else load_bench(bench)) as host:
         done = restore_host(host, who=Claim("restore").who, wait_s=wait, progress=tell)
         for each in done:
             say(visible(each.sentence))
@@ -97,7 +97,7 @@ def _hold(host: Transport, config: BenchConfig, wait: int) -> None:
 
 
 @contextmanager
-def _host(config: BenchConfig | None) -> Iterator[Transport]:
+def open_host(config: BenchConfig | None) -> Iterator[Transport]:
     """Hold the way to a host that outlives a run; None is this machine."""
     from harness.bench.real import reached, require_root
     from harness.transport.local import LocalTransport

@@ -14,9 +14,11 @@ def pattern(serial: str, size_mib: int) -> Iterator[bytes]:
         yield hashlib.shake_128(f"throughpass {serial} {number}".encode()).digest(MIB)
 
 
-def pattern_sha256(serial: str, size_mib: int) -> str:
-    """Return the SHA-256 of the first ``size_mib`` MiB, as hexadecimal digits."""
-    digest = hashlib.sha256()
+def pattern_sha256(serial: str, size_mib: int, *, start: bytes = b"") -> str:
+    """Return the SHA-256 of the first ``size_mib`` MiB, as hexadecimal digits; ``start`` stands in place of the first bytes."""
+    digest = hashlib.sha256(start)
+    skip = len(start)
     for block in pattern(serial, size_mib):
-        digest.update(block)
+        digest.update(block[skip:])
+        skip = 0
     return digest.hexdigest()

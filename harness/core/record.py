@@ -2,7 +2,7 @@
 
 Format history:
 1: first version. Later additions, which an older throughpass reads past, and without which a record is whole: Run.spans,
-   Check.rule, Check.required.
+   Check.rule, Check.required, Record.void_arms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.core.series import Series
 from harness.core.timeline import Span
 
 SCHEMA = 1
-STAGES = ("readiness", "binding", "guest", "usb", "throughput", "return", "cycles")
+STAGES = ("readiness", "binding", "guest", "usb", "integrity", "throughput", "return", "cycles")
 """The stages of a qualification, in their order."""
 
 
@@ -136,6 +136,7 @@ class Record(msgspec.Struct, frozen=True):
     series: tuple[Series, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    void_arms: tuple[str, ...] = ()  # their data were wrong: no figure of theirs counts
 
 
 def encode(record: Record) -> bytes:

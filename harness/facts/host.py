@@ -9,6 +9,7 @@ import msgspec
 from harness.core.capture import SECTION_PATHS, Capture, Status
 from harness.core.pci import PciAddress, PciId
 from harness.facts.acpi import Acpi, find_acpi_disagreements, read_acpi
+from harness.facts.content import NamedDisk
 from harness.facts.cpu import Cpu, read_cpu
 from harness.facts.disagreement import Disagreement
 from harness.facts.holders import Holders, read_holders
@@ -46,6 +47,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     ``seat`` tells of the people at the host, ``holders`` of the processes that have a node of VFIO or USB open.
     ``unread`` names the lists of what the host would lose that did not come, for whatever reason: they prove nothing; and each
     disk and interface of which it was not read where it hangs.
+    ``writing`` is the disk that the bench file wants written, None where it wants none or nobody has looked yet.
     """
 
     taken: str = ""
@@ -71,6 +73,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     xhci_module: str = "unknown"
     seat: Seat = Seat()
     holders: Holders = Holders()
+    writing: NamedDisk | None = None
 
     def find_pci(self, address: str | PciAddress) -> PciDevice | None:
         """Return the function at an address."""

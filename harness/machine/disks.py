@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError, BoardError
+from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.core.timeline import SpanKind, Timeline
 from harness.machine.batch import Part, run_batch
 from harness.transport.protocol import Result, Transport
@@ -16,28 +16,35 @@ from harness.transport.protocol import Result, Transport
 READING_LIMIT_S = 120.0
 """For the reading of a window, on an emulated machine."""
 
-_FIND = """
+FIND = """
 find_disk() {
+    disk='' sectors='' twins=''
     for folder in /sys/block/sd*; do
         [ -e "$folder" ] || continue
         read -r found <"$folder/device/../../../../serial" && [ "${serial:-$found}" = "$found" ] || continue
-        read -r sectors <"$folder/size" && [ "$sectors" -gt 0 ] || continue
+        read -r size <"$folder/size" && [ "$size" -gt 0 ] || continue
         [ -b "/dev/${folder##*/}" ] || continue
-        disk=/dev/${folder##*/}
-        return 0
+        [ -z "$disk" ] || { twins="$disk /dev/${folder##*/}"; break; }
+        disk=/dev/${folder##*/} sectors=$size
+        [ -n "$serial" ] || break
     done 2>/dev/null
     for folder in /sys/block/vd*; do
         [ -n "$serial" ] && read -r found <"$folder/serial" && [ "$serial" = "$found" ] || continue
         read -r sectors <"$folder/size" && [ -b "/dev/${folder##*/}" ] || continue
         disk=/dev/${folder##*/}
-        return 0
     done 2>/dev/null
-    return 1
+    [ -n "$disk" ]
 }
+"""
+"""Defines ``find_disk``, which finds the USB disk with the serial ``$serial`` (an empty one is any): ``$disk``, of ``$sectors``.
+
+Where two have that serial, both are named in ``$twins``.
 """
 
 _LATE = 124
 """What timeout(1) says of a command that it ended."""
+
+_ONE = 'if [ -n "$twins" ]; then echo "$twins"; exit 1; fi'
 
 
 # A kernel message is the event: sd says at level "notice" that a disk is there. dmesg prints the old messages first, so that
@@ -91,17 +98,14 @@ def work_on_disk(
     An empty serial is any; a disk without a medium is none. All of that is one command. The deadline is the disk's; the work may
     take ``work_s`` more.
     The part "wait" is over when the disk is there: if it was not at once, the time until then is the kernel's, and settling.
-    Raises BoardError if the deadline passes.
+    Raises BoardError if the deadline passes, RefusedError if two disks have the serial.
     """
     limit_s = max(1, int(deadline.left_s))
-    setting = f"serial={shlex.quote(serial)} limit={limit_s} disk=\n{_FIND}"
+    setting = f"serial={shlex.quote(serial)} limit={limit_s} disk=\n{FIND}"
     started_s = time.monotonic()
     whole = Deadline.after(limit_s + work_s + 30, f"{', '.join(work)} on the stick {serial} on {transport.name}")
-    commands = {
-        "look": f"{setting}find_disk",
-        "wait": _wait('[ -n "$disk" ] || find_disk', "notice", ' sd "*|*"virtio_blk '),
-        **work,
-    }
+    wait_for = _wait('[ -n "$disk" ] || find_disk', "notice", ' sd "*|*"virtio_blk ')
+    commands = {"look": f"{setting}find_disk", "wait": wait_for, "twins": _ONE, **work}
     parts = run_batch(transport, commands, deadline=whole)
     wait = parts.get("wait")
     if wait is None:
@@ -110,6 +114,11 @@ def work_on_disk(
         timeline.add(SpanKind.SETTLE, started_s, wait.end_s)
     if wait.status == _LATE:
         raise BoardError(f"the stick {serial} did not come up on {transport.name} within {limit_s} s", evidence=wait.error_text)
+    if "twins" in parts and parts["twins"].status != 0:
+        raise RefusedError(
+            f"two disks on {transport.name} have the serial {serial}: {parts['twins'].text.replace(' ', ' and ')}",
+            remedy="leave one of them in: which is meant is never guessed",
+        )
     if missing := commands.keys() - parts.keys():
         raise BenchError(f"the script on {transport.name} was broken off before it came to {', '.join(sorted(missing))}")
     return parts
@@ -118,7 +127,7 @@ def work_on_disk(
 def wait_until_gone(transport: Transport, serial: str, deadline: Deadline) -> None:
     """Wait until no USB disk with that serial is there any more; raise DeadlineError if it stays."""
     limit_s = max(1, int(deadline.left_s))
-    setting = f"serial={shlex.quote(serial)} limit={limit_s}\n{_FIND}"
+    setting = f"serial={shlex.quote(serial)} limit={limit_s}\n{FIND}"
     whole = Deadline.after(limit_s + 30, deadline.purpose)
     if transport.run(setting + _wait("! find_disk", "notice,info", "disconnect"), deadline=whole).status == _LATE:
         raise deadline.error()
@@ -126,7 +135,7 @@ def wait_until_gone(transport: Transport, serial: str, deadline: Deadline) -> No
 
 def find_disk(transport: Transport, serial: str) -> str | None:
     """Return the device node of the USB disk with that serial, or None."""
-    result = transport.run(f"serial={shlex.quote(serial)}\n{_FIND}\nfind_disk && echo $disk")
+    result = transport.run(f"serial={shlex.quote(serial)}\n{FIND}\nfind_disk && echo $disk")
     return result.text.strip() or None
 
 
