@@ -36,7 +36,8 @@ def test_comparison(run: BenchRun, found_stick: Stick | NoStick, request: pytest
         pytest.skip(found_stick.reason)
     request.getfixturevalue("measured")
     judgement = primary_judgement(run)
-    if void := {judgement.arm, judgement.base} & set(run.void_arms):
+    kinds = {series.kind for series in run.series if series.arm in {judgement.arm, judgement.base}}
+    if void := kinds & set(run.void_arms):
         raise BlockedError(f"blocked by integrity (ways-agree): data by {' and '.join(sorted(void))} were wrong: no speed counts")
     run.note(f"{judgement.arm} against {judgement.base}", f"{judgement.sentence}\n{judgement.method}")
     if judgement.call in _UNDECIDED:

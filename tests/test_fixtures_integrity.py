@@ -37,6 +37,8 @@ class Way:
     host: ScratchHost
     attached: Callable[[Path], None] = lambda _: None
     serial: str = SERIAL
+    stick: str = SERIAL
+    origin: Transport | None = None
     steps: list[str] = field(default_factory=list)
 
     def attach(self) -> Transport:
