@@ -28,8 +28,9 @@ find_disk() {
         disk=/dev/${folder##*/} sectors=$size
         [ -n "$serial" ] || break
     done 2>/dev/null
-    for folder in /sys/block/vd*; do
-        [ -n "$serial" ] && read -r found <"$folder/serial" && [ "$serial" = "$found" ] || continue
+    for folder in /sys/block/vd*; do # virtio_blk ends a serial without a newline, at which read fails (Linux 6.12)
+        found=''
+        { read -r found <"$folder/serial" || [ -n "$found" ]; } && [ "$serial" = "$found" ] || continue
         read -r sectors <"$folder/size" && [ -b "/dev/${folder##*/}" ] || continue
         disk=/dev/${folder##*/}
     done 2>/dev/null
