@@ -77,7 +77,13 @@ class SshTransport:
             sender = threading.Thread(target=_send_all, args=(channel, stdin), daemon=True)
             sender.start()
             stdout, stderr = _read_both(channel, limit)
-            return Result(self.name, text, _status(channel, limit), stdout, stderr)
+            return Result(self.name, text, _status(channel, limit), stdout, self.without_notices(stderr))
+
+    def without_notices(self, errors: bytes) -> bytes:
+        """Return what a command said, without the notices of sudo: of a host that cannot resolve its own name, say."""
+        if not self._prefix:
+            return errors
+        return b"".join(line for line in errors.splitlines(keepends=True) if not line.startswith(b"sudo: "))
 
     def start(self, argv: Sequence[str], *, log: Path, folder: PurePosixPath | None = None) -> Process:
         """Start a process on the host that dies with this connection."""
