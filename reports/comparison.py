@@ -9,7 +9,7 @@ from harness.core.comparison import Change, Comparison, Effect, Shift, Side
 from reports.arms import style_arms
 from reports.engine import template_engine
 from reports.marks import EMULATED, OUTCOMES, SEVERITIES, VERDICTS, Mark
-from reports.spelling import spell_instant, spell_rate, visible
+from reports.spelling import columns, spell_instant, spell_rate, visible
 
 SHIFTS = {
     Shift.FASTER: Mark("up", "good", "faster", "▲"),
@@ -183,7 +183,7 @@ def _effect_lines(comparison: Comparison) -> Iterator[str]:
         )
         for effect in comparison.effects
     ]
-    yield from _columns(rows)
+    yield from columns(rows)
     for caveat in dict.fromkeys(caveat for effect in comparison.effects for caveat in effect.caveats):
         yield f"note: {visible(caveat)}"
     if rows:
@@ -200,7 +200,7 @@ def _check_lines(comparison: Comparison) -> Iterator[str]:
         weights = [SEVERITIES[each].word if each else "none" for each in (finding.before, finding.after)]
         name = f"{finding.rule} {finding.subject}"
         rows.append((CHANGES[finding.change].glyph, finding.change.value, name, " -> ".join(weights), finding.message))
-    yield from _columns(rows)
+    yield from columns(rows)
 
 
 def _fact_lines(comparison: Comparison) -> Iterator[str]:
@@ -213,14 +213,6 @@ def _fact_lines(comparison: Comparison) -> Iterator[str]:
 
 def _absent(text: str | None) -> str:
     return "(not there)" if text is None else text
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yield rows with their columns below each other; the last may be of any length."""
-    clean = [[visible(" ".join(cell.split())) for cell in row] for row in rows]
-    widths = [max((len(row[at]) for row in clean), default=0) for at in range(max(map(len, clean), default=0))]
-    for row in clean:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def spell_value(effect: Effect, value: float | None) -> str:

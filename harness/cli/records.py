@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.app import app
+from harness.cli.app import CHECKOUT, app
 from harness.cli.terminal import FAILED, say, tell
 from harness.core.errors import UsageError
 
@@ -73,6 +73,41 @@ def compare(
     for word in found:
         tell(f"--fail-on {word}: {', '.join(troubles(made)[word])}")
     raise typer.Exit(FAILED if found else 0)
+
+
+@app.command()
+def history(
+    subject: Annotated[
+        str, typer.Argument(metavar="[BENCH|DIR]", help="one bench, or a folder of records; without it all benches of --runs")
+    ] = "",
+    runs: Annotated[Path | None, typer.Option(help="where runs are kept  [default: reports/runs of the checkout]")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="write a page, for a wall too")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="print the history as JSON")] = False,
+) -> None:
+    """Show what records say over time, and where each board stands. What is no record is named and skipped."""
+    from harness.measure.history import make_history
+    from harness.measure.outline import read_outlines
+    from reports.history import history_text, render_history
+
+    root = _history_root(subject, runs or CHECKOUT / "reports" / "runs")
+    entries, skipped = read_outlines(root)
+    if not entries:
+        why = f": {skipped[0].why}" if skipped else ""
+        raise UsageError(f"there is no record that can be read below {root}{why}")
+    made = make_history(entries, skipped, root)
+    if html:
+        _write(html, render_history(made))
+    say(_as_json(made) if as_json else history_text(made))
+
+
+def _history_root(subject: str, runs: Path) -> Path:
+    """Return the folder of records that a person means: one of theirs, or that of a bench."""
+    named = (Path(subject), runs / Path(subject).stem if subject.endswith(".toml") else runs / subject) if subject else (runs,)
+    found = next((folder for folder in named if folder.is_dir()), None)
+    if found is None:
+        raise UsageError(f"there are no runs of {subject or 'any bench'}: neither {' nor '.join(map(str, named))} is a folder")
+    return found
 
 
 def troubles(made: Comparison) -> dict[str, list[str]]:

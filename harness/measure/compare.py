@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.core.comparison import SCHEMA, Comparison, Side
 from harness.core.errors import UsageError
-from harness.core.record import Record
+from harness.core.record import Environment, Record, Run
 from harness.measure.changes import find_check_changes, find_finding_changes
 from harness.measure.differences import find_differences
 from harness.measure.effects import METHOD, UNLIKE, find_effects, gives_verdict
@@ -54,13 +54,18 @@ def require_alike(before: Record, after: Record, names: tuple[str, str]) -> None
 
 def emulation_of(record: Record) -> str:
     """Return the sign by which a record is of emulated hardware; empty without any. One sign is enough, whatever else it says."""
-    if record.environment.emulated or record.run.kind == "virtual":
-        return "its bench is virtual"
-    if record.environment.bench_qemu or record.environment.bench_accelerator:
-        return "a QEMU plays its board"
     host = record.facts.get("host")
     cpu = host.get("cpu") if isinstance(host, dict) else None
-    return "its host runs under a hypervisor" if isinstance(cpu, dict) and cpu.get("hypervisor") is True else ""
+    return find_emulation(record.run, record.environment, hypervisor=isinstance(cpu, dict) and cpu.get("hypervisor") is True)
+
+
+def find_emulation(run: Run, environment: Environment, *, hypervisor: bool) -> str:
+    """Return the sign of emulation in the parts of a record; ``hypervisor`` says that the host's CPU tells of one."""
+    if environment.emulated or run.kind == "virtual":
+        return "its bench is virtual"
+    if environment.bench_qemu or environment.bench_accelerator:
+        return "a QEMU plays its board"
+    return "its host runs under a hypervisor" if hypervisor else ""
 
 
 def _side(record: Record, name: str) -> Side:
