@@ -20,8 +20,10 @@ from reports.svg import CAVEAT, GRID, INK, SETTINGS, inline_svg
 
 _WIDTH, _RATES, _RATIO, _FOOT, _NOTE, _GAP = 760, 190, 110, 30, 22, 34  # points
 _LEFT, _RIGHT = 62, 12
-_MOST_MARKED = 60
-"""More runs are a line without marks; each run's value stands in the JSON."""
+_MOST_BARS = 60
+"""More runs have a wash instead of a bar each."""
+_MARKS = 20
+"""About so many marks tell a line from the others where no colour is seen."""
 _LARGEST = 1e15
 _MOST_DATES = 6
 
@@ -35,7 +37,7 @@ def history_chart(lines: Sequence[Line], runs: Sequence[tuple[str, str]], *, emu
         figure, axes = _figure(ratio=bool(ratios), emulated=emulated)
         for line in rates:
             _draw(axes[0], line, places, styles[line.arm])
-        top = max((end for line in rates for end in (_drawable(line.points))), default=0.0)
+        top = max((end for line in rates for end in _drawable(line.points)), default=0.0)
         axes[0].set_ylim(0, top * 1.08 or 1)
         axes[0].set_ylabel("MiB/s")
         for line in ratios:
@@ -72,13 +74,14 @@ def _draw(axes: Axes, line: Line, places: dict[tuple[str, str], int], style: Arm
     across = [places[point.run, point.start] for point in points]
     values = [point.value for point in points]
     ends = [(point.low or point.value, point.high or point.value) for point in points]
-    few = len(points) <= _MOST_MARKED
+    few = len(points) <= _MOST_BARS
     low, high = [max(end[0], 0.0) for end in ends], [min(end[1], 4 * value) for end, value in zip(ends, values, strict=True)]
     if few:
         axes.vlines(across, low, high, color=style.colour, linewidth=1.2, alpha=0.6, zorder=1)
     else:
         axes.fill_between(across, low, high, color=style.colour, alpha=0.18, linewidth=0, zorder=1)
-    axes.plot(across, values, color=style.colour, linewidth=1.3, marker=style.marker if few else "", markersize=5, zorder=2)
+    every = max(1, len(points) // _MARKS)
+    axes.plot(across, values, color=style.colour, linewidth=1.3, marker=style.marker, markersize=5, markevery=every, zorder=2)
     for change in line.changes:
         place = places[change.run, change.start] - 0.5
         axes.axvline(place, color=style.colour, linewidth=1.4, linestyle=(0, (5, 3)), zorder=1.5)

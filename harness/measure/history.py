@@ -15,7 +15,7 @@ from harness.core.errors import BenchError
 from harness.core.history import SCHEMA, BoardRow, ChangePoint, History, Line, Point, Skipped, StageState
 from harness.core.record import STAGES
 from harness.core.series import Series
-from harness.measure.judge import COMPARISONS
+from harness.measure.judge import COMPARISONS, EQUIVALENCE
 from harness.measure.outline import Entry
 from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, log_ratios, ratio_interval
 
@@ -68,13 +68,14 @@ def can_find_changes() -> bool:
 def find_changes(values: Sequence[float]) -> list[tuple[int, float, float, float]]:
     """Return where a series changed for good: the first index after it, the means before and after, and p.
 
+    What lies within the 3 % that are equivalent everywhere is no change.
     The method is that of "Hunter: Using Change Point Detection to Hunt for Performance Regressions" (Fleming et al., 2023).
     """
     from otava.analysis import compute_change_points  # noqa: PLC0415 (an extra)
 
     if len(values) < LEAST_POINTS:
         return []
-    found, _ = compute_change_points(list(values), max_pvalue=MOST_P)
+    found, _ = compute_change_points(list(values), max_pvalue=MOST_P, min_magnitude=EQUIVALENCE - 1)
     return [(int(each.index), float(each.stats.mean_1), float(each.stats.mean_2), float(each.stats.pvalue)) for each in found]
 
 
