@@ -131,7 +131,18 @@ def _logs(record: Record, cell: str, arm: str, base: str) -> tuple[float, ...]:
     theirs = _find(record, cell, base) if base else None
     if ours is None or (base and theirs is None):
         return ()
-    return log_ratios(ours, theirs or _unit(ours))
+    return finite_log_ratios(ours, theirs or _unit(ours))
+
+
+def finite_log_ratios(arm: Series, base: Series) -> tuple[float, ...]:
+    """Return ``log_ratios``; rates so far apart that their ratio is no float (in an edited record) are a BenchError."""
+    try:
+        logs = log_ratios(arm, base)
+    except ValueError:
+        logs = (math.inf,)
+    if not all(map(math.isfinite, logs)):
+        raise BenchError(f"the rates of {arm_name(arm.arm)} are beyond what any disk has, {arm.cell}")
+    return logs
 
 
 def _unit(series: Series) -> Series:

@@ -15,9 +15,10 @@ from harness.core.errors import BenchError
 from harness.core.history import SCHEMA, BoardRow, ChangePoint, History, Line, Point, Skipped, StageState
 from harness.core.record import STAGES
 from harness.core.series import Series
+from harness.measure.effects import finite_log_ratios
 from harness.measure.judge import COMPARISONS, EQUIVALENCE
 from harness.measure.outline import Entry
-from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, log_ratios, ratio_interval
+from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, ratio_interval
 
 MOST_P = 0.001
 """Change points are looked for in many lines after each run: a laxer bound would find one in every crowd."""
@@ -107,7 +108,7 @@ def _figures(series: Sequence[Series]) -> Iterator[tuple[str, str, str, tuple[fl
 
 def _ratios(arm: Series, base: Series) -> tuple[float, ...]:
     try:
-        return log_ratios(arm, base)
+        return finite_log_ratios(arm, base)
     except BenchError:  # a record that was edited; its rates are drawn as they are
         return ()
 
