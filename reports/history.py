@@ -162,7 +162,7 @@ def _figure_lines(history: History) -> Iterator[str]:
 
 def _change_lines(history: History) -> Iterator[str]:
     if history.unsought:
-        yield f"note: {history.unsought}"
+        yield visible(f"note: {history.unsought}")
     for line in history.lines:
         for change in line.changes:
             figures = [spell_figure(value, ratio=bool(line.base)) for value in (change.before, change.after)]
