@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from harness.core.history import Line, Point
 from reports.arms import STYLES, ArmStyle, style_arms
@@ -46,8 +46,7 @@ def history_chart(lines: Sequence[Line], runs: Sequence[tuple[str, str]], *, emu
             axes[-1].set_ylabel(_shorten(f"{line.arm} / {line.base}"), fontsize=10)
         for each in axes:
             _dress(each, runs)
-        for tick in axes[0].get_xticklabels():
-            tick.set_visible(len(axes) == 1)
+        axes[0].xaxis.set_visible(len(axes) == 1)  # the dates stand once, at the bottom
     cell = visible(lines[0].cell) if lines else "nothing"
     return inline_svg(figure, name=name, title=f"Over time: {cell}", description=_in_words(lines), colours=_COLOURS)
 
@@ -94,6 +93,7 @@ def _dress(axes: Axes, runs: Sequence[tuple[str, str]]) -> None:
     step = max(1, -(-len(runs) // _MOST_DATES))
     axes.xaxis.set_major_locator(FixedLocator(list(range(0, len(runs), step))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: _date(runs, round(place))))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=GRID, linewidth=1)
