@@ -93,7 +93,7 @@ def _dress(axes: Axes, runs: Sequence[tuple[str, str]]) -> None:
     step = max(1, -(-len(runs) // _MOST_DATES))
     axes.xaxis.set_major_locator(FixedLocator(list(range(0, len(runs), step))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: _date(runs, round(place))))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=GRID, linewidth=1)

@@ -202,6 +202,15 @@ def test_blocks_twice_and_series_twice_are_named() -> None:
     assert "measured twice" in effect_of(find_effects(measured_record(1), with_series(record, block)), "native").sentence
 
 
+def test_judgement_without_a_base_is_no_figure_of_its_own() -> None:
+    """A judgement that was edited to have no base, or arms that nobody measured, adds no figure twice."""
+    record = measured_record(2)
+    judgements = (*record.judgements, *(msgspec.structs.replace(record.judgements[0], arm=arm, base="") for arm in ("pci", "x")))
+    effects = find_effects(measured_record(1), msgspec.structs.replace(record, judgements=judgements))
+
+    assert len(effects) == len({(each.cell, each.arm, each.base) for each in effects}) == 24
+
+
 def test_blocks_without_spread_give_no_interval() -> None:
     """Rates that are all the same, as nobody measures them, end in no call."""
     flat = measured_record(1, spread=0.0)

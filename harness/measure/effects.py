@@ -103,7 +103,7 @@ def _keys(before: Record, after: Record) -> list[tuple[str, str, str]]:
     """Return cell, arm and base of every figure: in each cell the rates first, then the comparisons that somebody made."""
     records = before, after
     measured = dict.fromkeys((one.cell, one.arm, "") for record in records for one in record.series)
-    judged = {(each.cell, each.arm, each.base) for record in records for each in record.judgements}
+    judged = {(each.cell, each.arm, each.base) for record in records for each in record.judgements if each.base}
     cells = dict.fromkeys(cell for cell, _, _ in measured)
     known = [(cell, *pair) for cell in cells for pair in COMPARISONS]
     ratios = [key for key in known if {(key[0], arm, "") for arm in key[1:]} <= measured.keys()]
