@@ -149,6 +149,16 @@ def test_other_stick_is_not_comparable() -> None:
     assert Shift.NOT_COMPARABLE not in {each.shift for each in find_effects(before, other, ("stick",))}
 
 
+def test_arm_with_wrong_data_is_not_comparable() -> None:
+    """An arm whose data were wrong in one record has no figure that counts, whatever is allowed; the others are compared."""
+    void = msgspec.structs.replace(measured_record(2), void_arms=("pci",))
+    effects = find_effects(measured_record(1), void, ("driver", "speed", "stick"))
+
+    assert effect_of(effects, "pci").shift is effect_of(effects, "pci", "native").shift is Shift.NOT_COMPARABLE
+    assert "the data of PCI passthrough were wrong now" in effect_of(effects, "pci").sentence
+    assert effect_of(effects, "usb-host", "native").shift is Shift.EQUIVALENT
+
+
 def test_lesser_conditions_are_said() -> None:
     """Another scheduler does not forbid the comparison, and stands beside it."""
     effect = effect_of(find_effects(measured_record(1), changed(measured_record(2), "pci", scheduler="none")), "pci")

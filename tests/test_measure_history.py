@@ -153,6 +153,15 @@ def test_lasting_change_is_found(tmp_path: Path) -> None:
     assert line_of(made, "native").changes == line_of(made, "usb-host").changes == ()
 
 
+def test_arm_with_wrong_data_has_no_point(tmp_path: Path) -> None:
+    """Where a run's data were wrong in an arm, neither its lines nor the wall have a figure of it; the others have theirs."""
+    write_run(tmp_path, msgspec.structs.replace(measured_record(1), void_arms=("pci",)))
+    made = history_of(tmp_path)
+
+    assert {line.arm for line in made.lines} == {"native", "usb-host"}
+    assert made.boards[0].ratio is None
+
+
 def test_records_beside_a_run_are_not_its_own(tmp_path: Path) -> None:
     """Only files called record.json are read, at any depth; a folder of that name is none."""
     path = write_run(tmp_path / "a" / "b", measured_record(1))

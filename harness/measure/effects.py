@@ -120,7 +120,7 @@ def _figure(before: Record, after: Record, key: tuple[str, str, str], despite: S
     if not (ours and theirs):
         return figure
     unlike, caveats = _conditions(before, after, key)
-    refused = [text for name, text in unlike if name not in despite]
+    refused = [text for name, text in unlike if name not in despite] + list(_void(before, after, key))
     borne = [text for name, text in unlike if name in despite]
     return _Figure(*key, ours, theirs, "; ".join(refused), (*borne, *caveats))
 
@@ -170,6 +170,14 @@ def _conditions(before: Record, after: Record, key: tuple[str, str, str]) -> tup
     if base:
         unlike += dict.fromkeys([*_unlike_arms(before, key), *_unlike_arms(after, key)])
     return unlike, caveats
+
+
+def _void(before: Record, after: Record, key: tuple[str, str, str]) -> Iterator[str]:
+    """Yield why an arm's figures do not count; nobody may allow that."""
+    for word, record in (("before", before), ("now", after)):
+        for arm in key[1:]:
+            if arm in record.void_arms:
+                yield f"the data of {arm_name(arm)} were wrong {word}, so that no figure of it counts"
 
 
 def _sticks(before: Record, after: Record) -> Iterator[tuple[str, str]]:

@@ -84,7 +84,8 @@ def _draw_lines(entries: Sequence[Entry]) -> dict[_Key, list[tuple[Entry, Point]
     """Return the points of every figure, benches and cells in the order of their names and of the grid."""
     lines: dict[_Key, list[tuple[Entry, Point]]] = {}
     for entry in entries:
-        for cell, arm, base, logs in _figures(entry.outline.series):
+        counted = [one for one in entry.outline.series if one.arm not in entry.outline.void_arms]
+        for cell, arm, base, logs in _figures(counted):
             key = (entry.outline.run.bench, entry.emulated, cell, arm, base)
             lines.setdefault(key, []).append((entry, _point(entry, logs)))
     cells = list(dict.fromkeys(key[2] for key in lines))
@@ -155,7 +156,7 @@ def _rows(entries: Sequence[Entry]) -> Iterator[BoardRow]:
 
 def _row(entry: Entry, runs: int) -> BoardRow:
     record = entry.outline
-    primary = next((each for each in record.judgements if each.primary), None)
+    primary = next((each for each in record.judgements if each.primary and not {each.arm, each.base} & {*record.void_arms}), None)
     return BoardRow(
         bench=record.run.bench,
         emulated=entry.emulated,

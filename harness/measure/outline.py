@@ -36,6 +36,7 @@ class Outline(msgspec.Struct, frozen=True):
     checks: tuple[CheckOutline, ...] = ()
     series: tuple[Series, ...] = ()
     judgements: tuple[Judgement, ...] = ()
+    void_arms: tuple[str, ...] = ()
     facts: msgspec.Raw = msgspec.Raw(b"{}")
 
 
