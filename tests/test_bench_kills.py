@@ -29,8 +29,9 @@ from harness.machine.guest import GuestFiles, GuestSpec, confined_guest
 from harness.machine.passthrough import PASSING
 from harness.machine.running import Machine, start_machine
 from harness.transport.protocol import check
-from tests.custody import SHIPPED, Board, connected, settled
+from tests.custody import SHIPPED, THROUGHPASS, Board, connected, kill_at, settled
 from tests.qualification import LIMIT_S, Qualification, started, wait_for_line
+from tests.taker import BEGUN, GO
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("kills")]
 
@@ -67,6 +68,7 @@ def board(holder: Holder) -> Iterator[Board]:
     """Return the held board, as its runners reach it."""
     with ExitStack() as session:
         ssh = session.enter_context(connected(holder.file))
+        check(ssh, f"mkfifo {BEGUN} {GO}")
         yield Board(holder.file, ssh, settled(ssh), session)
 
 
@@ -227,6 +229,21 @@ def test_restore_after_a_qualification_was_killed(board: Board, tmp_path: Path, 
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+    require_restored(board)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_restore_after_a_restore_was_killed(board: Board, number: int) -> None:
+    """A restore may itself be killed at any moment: the next one goes on from there."""
+    delay_s = random.Random(SEED + number).uniform(1.0, 4.0)  # noqa: S311 (a test's moments)
+    kill_at(board, "bind", 6)
+    argv: list[str | Path] = [THROUGHPASS, "restore", board.bench]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        try:
+            first.wait(delay_s)
+        except subprocess.TimeoutExpired:
+            first.kill()
 
     require_restored(board)
 

@@ -117,6 +117,7 @@ def test_stranger_is_qualified_twice(stranger: Stranger, tmp_path: Path) -> None
 
 
 LAB = """
+echo '127.0.0.1 localhost board' >/etc/hosts # sudo looks its host's name up, and would ask nobody for 20 s each time
 echo 'lab:x:1000:1000::/home/lab:/bin/sh' >>/etc/passwd
 echo 'lab:*:19000::::::' >>/etc/shadow
 mkdir -p /home/lab && chown 1000:1000 /home/lab
