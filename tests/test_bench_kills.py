@@ -222,7 +222,7 @@ def test_stick_that_is_pulled_out_in_a_transfer(holder: Holder, board: Board, tm
 @pytest.mark.parametrize("number", range(2))
 def test_restore_after_a_qualification_was_killed(board: Board, tmp_path: Path, number: int) -> None:
     """Whenever a whole qualification is killed, one restore leaves the host as it was."""
-    delay_s = random.Random(SEED + number).uniform(5.0, 45.0)  # noqa: S311 (a test's moments)
+    delay_s = random.Random(SEED + number).uniform(5.0, 35.0)  # noqa: S311 (a test's moments)
     with started(board.bench, tmp_path, *SMOKE) as process:
         try:
             process.communicate(timeout=delay_s)
