@@ -131,6 +131,18 @@ def test_restore_after_the_connection_was_cut(board: Board, tmp_path: Path) -> N
     require_restored(board)
 
 
+def test_restore_after_the_host_fell_silent(board: Board, tmp_path: Path) -> None:
+    """A host that answers nothing, but whose connection stays open, is lost after a while; one restore need not wait for it."""
+    done = ended_by(board, tmp_path, ANSWERS, CUT.replace("kill -9", "kill -STOP"))
+    restored = board.restore()
+    check(board.ssh, CUT)  # what was stopped is no process of the run's
+
+    assert done.record.verdict.board is BoardVerdict.UNDECIDED, done.output
+    assert "it had not answered for 90 s" in done.output
+    assert restored.returncode == 0, restored.stdout + restored.stderr
+    require_restored(board)
+
+
 @contextmanager
 def guest_on(holder: Holder, board: Board, logs: Path) -> Iterator[Machine]:
     """Take the controller, and hold a guest that has it; the controller is given back."""

@@ -20,7 +20,7 @@ from harness.machine.privileges import confined_argv
 from harness.machine.qmp import Qmp
 from harness.machine.spec import READY, RENEW, Endpoints, MachineSpec, qemu_argv
 from harness.machine.state import load_state
-from harness.machine.stuck import POWER_OFF, describe_stuck
+from harness.machine.stuck import POWER_OFF, WHEN_IT_ANSWERS, describe_stuck
 from harness.transport.handshake import Trust
 from harness.transport.keys import KeyPair, make_key
 from harness.transport.protocol import Process, Transport, check
@@ -218,7 +218,11 @@ def _end(process: Process, name: str, host: Transport, folder: PurePosixPath) ->
         pass  # a host that is gone took it along, or ends it when it notices
     except DeadlineError as error:
         told = f"QEMU of {name} on {host.name} does not end in {_END_S:.0f} s"
-        raise BoardError(told, evidence=describe_stuck(host, folder) or error.evidence, remedy=POWER_OFF) from error
+        stuck = describe_stuck(host, folder)
+        if not stuck:  # a host that has fallen silent looks the same from here
+            told += ", and the host does not say why"
+            raise BenchError(told, evidence=error.evidence, remedy=WHEN_IT_ANSWERS) from error
+        raise BoardError(told, evidence=stuck, remedy=POWER_OFF) from error
 
 
 def _ended(process: Process) -> int | None:
