@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.actions.binding import Binding
-from harness.actions.lending import lend, take_back
+from harness.actions.lending import USB, lend, take_back
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError
 from harness.core.timeline import SpanKind, Timeline
@@ -70,10 +70,10 @@ class Passthrough:
         self._add(usb_host_device(bus, port))
 
     def take_stick(self) -> None:
-        """Take the USB device back from the guest."""
+        """Take the USB device back from the guest, and its node; what the guest has beside it stays lent."""
         self._remove("usb-device")
         if self.guest.user is not None:
-            take_back(self.host, self.guest.user)
+            take_back(self.host, self.guest.user, USB)
 
     def _lend(self, node: str) -> None:
         """Give a node to the guest's QEMU, if it is not whoever has it already."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from harness.actions.lending import guest_user, take_back
+from harness.actions.lending import OURS, guest_user, take_back
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, DeadlineError, HostLostError, ThroughpassError
 from harness.machine.console import Console
@@ -192,10 +192,15 @@ def _started(
 
 def _start_error(spec: MachineSpec, process: Process, error: BenchError) -> ThroughpassError:
     """Return whose fault it is that QEMU did not start: a guest that is not given its controller is the board's."""
-    if spec.role == "guest" and _ended(process) is not None and "vfio" in process.stderr_text().lower():
+    if spec.role == "guest" and _ended(process) is not None and _says_vfio(process):
         message = f"QEMU of {spec.name} ended at once: the controller could not be given to it"
         return BoardError(message, evidence=process.stderr_text())
     return BenchError(f"{spec.name} did not start: {error}", evidence=error.evidence or _stderr(process))
+
+
+def _says_vfio(process: Process) -> bool:
+    """Return whether QEMU speaks of VFIO. Our own words do where a node of that name could not be lent: they prove nothing."""
+    return any("vfio" in line and not line.startswith(OURS) for line in process.stderr_text().lower().splitlines())
 
 
 def _wait_until_ready(spec: MachineSpec, process: Process, console: Console, deadline: Deadline) -> None:
