@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -35,6 +36,18 @@ _EQUIVALENT = (1 / 1.03, 1.03)
 _ABOVE = (1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
 _BELOW = (0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
 _MOST_TICKS = 7
+
+
+@dataclass(frozen=True)
+class RatioRow:
+    """One row of a chart of ratios: what it is of, what was found, and the ratio with the ends of its interval."""
+
+    label: str
+    answer: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+    style: ArmStyle
 
 
 def rates_chart(series: Sequence[Series], *, emulated: bool, arms: Sequence[str] = (), name: str = "rates") -> str:
@@ -66,10 +79,17 @@ def ratio_chart(
 
     What was not judged keeps its row and says so. ``arms`` and ``name`` are as in ``rates_chart``.
     """
+    styles = style_arms([*arms, *(each.arm for each in judgements)])
+    cells = {each.cell for each in judgements}
+    rows = [_ratio_row(each, styles[each.arm], cell=len(cells) > 1) for each in judgements]
+    return ratio_rows_chart(rows, emulated=emulated, name=name, title="Ratios", description=_ratios_in_words(judgements))
+
+
+def ratio_rows_chart(rows: Sequence[RatioRow], *, emulated: bool, name: str, title: str, description: str) -> str:
+    """Return rows of ratios as ``ratio_chart`` draws them; ``title`` and ``description`` are for those who hear the page."""
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure(len(judgements), emulated=emulated)
-        low, high = _ratio_limits(judgements)
-        styles = style_arms([*arms, *(each.arm for each in judgements)])
+        figure, axes = _figure(len(rows), emulated=emulated)
+        low, high = _ratio_limits(rows)
         axes.set_xscale("log")
         axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(FixedLocator(_ratio_ticks(low, high)))
@@ -77,12 +97,17 @@ def ratio_chart(
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("ratio (logarithmic; band: ±3 %, equivalent)")
-        _draw_grid(axes, len(judgements))
-        cells = {each.cell for each in judgements}
-        for row, judgement in enumerate(judgements):
-            label = f"{judgement.arm} / {judgement.base}"
-            _interval(axes, row, judgement, label if len(cells) == 1 else f"{label}, {judgement.cell}", styles[judgement.arm])
-    return inline_svg(figure, name=name, title="Ratios", description=_ratios_in_words(judgements), colours=_COLOURS)
+        _draw_grid(axes, len(rows))
+        for row, one in enumerate(rows):
+            _interval(axes, row, one)
+    return inline_svg(figure, name=name, title=title, description=description, colours=_COLOURS)
+
+
+def _ratio_row(judgement: Judgement, style: ArmStyle, *, cell: bool) -> RatioRow:
+    ratio = judgement.ratio
+    label = f"{judgement.arm} / {judgement.base}"
+    answer = judgement.call.value if ratio is None else f"{ratio:.3g}×, {judgement.call.value}"
+    return RatioRow(f"{label}, {judgement.cell}" if cell else label, answer, ratio, judgement.low, judgement.high, style)
 
 
 _COLOURS = {style.colour: style.css for style in STYLES}
@@ -145,11 +170,10 @@ def _strip(axes: Axes, row: int, series: Series, label: str, style: ArmStyle) ->
     )
 
 
-def _interval(axes: Axes, row: int, judgement: Judgement, label: str, style: ArmStyle) -> None:
-    """Draw one judgement in its row: the label and the answer on top, below it the ratio and its interval."""
-    ratio, low, high = judgement.ratio, judgement.low, judgement.high
-    answer = judgement.call.value if ratio is None else f"{ratio:.3g}×, {judgement.call.value}"
-    _label(axes, row, label, answer)
+def _interval(axes: Axes, row: int, one: RatioRow) -> None:
+    """Draw one ratio in its row: the label and the answer on top, below it the ratio and its interval."""
+    ratio, low, high, style = one.ratio, one.low, one.high, one.style
+    _label(axes, row, one.label, one.answer)
     top, bottom = row + _STRIP[0], row + _STRIP[1]
     height = (top + bottom) / 2
     axes.fill_between(_EQUIVALENT, top, bottom, color=GRID, linewidth=0, zorder=0.5)
@@ -176,9 +200,9 @@ def _shorten(text: str) -> str:
     return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"
 
 
-def _ratio_limits(judgements: Sequence[Judgement]) -> tuple[float, float]:
+def _ratio_limits(rows: Sequence[RatioRow]) -> tuple[float, float]:
     """Return the ends of the axis: they hold every drawable ratio and 1.0, with room on both sides."""
-    values = [value for each in judgements for value in (each.ratio, each.low, each.high) if value is not None]
+    values = [value for each in rows for value in (each.ratio, each.low, each.high) if value is not None]
     values = [value for value in values if 1 / _FARTHEST <= value <= _FARTHEST]
     low, high = min([0.92, *values]), max([1.08, *values])
     room = (high / low) ** 0.06

@@ -50,17 +50,25 @@ def render_report(record: Record) -> str:
     )
 
 
-def write_report(record_path: Path) -> Path:
-    """Read ``record.json`` and write ``report.html`` beside it, whole or not at all; return the page's path.
+def read_record(path: Path) -> Record:
+    """Read a record; raise UsageError if it cannot be read or is none of a version we know."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    return decode(data, str(path))
+
+
+def write_report(record_path: Path, page: Path | None = None) -> Path:
+    """Read ``record.json`` and write its page (``report.html`` beside it, unless named); return the page's path.
 
     Raises UsageError if the record cannot be read or is none of a version we know, OSError if the page cannot be written.
     """
-    try:
-        data = record_path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{record_path} cannot be read: {error.strerror}") from error
-    page = record_path.with_name("report.html")
-    text = render_report(decode(data, str(record_path)))
+    return write_page(page or record_path.with_name("report.html"), render_report(read_record(record_path)))
+
+
+def write_page(page: Path, text: str) -> Path:
+    """Write a page, whole or not at all, and return its path; raise OSError if it cannot be written."""
     draft = page.with_name(f".{page.name}.{os.getpid()}")
     try:
         draft.write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 _ESCAPED = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
@@ -78,3 +79,11 @@ def parse_instant(text: str) -> datetime | None:
 def spell_cycles(count: int) -> str:
     """Return how many round trips were asked for: ``one cycle``, ``2 cycles``."""
     return "one cycle" if count == 1 else f"{count} cycles"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows with their columns below each other; the last may be of any length."""
+    clean = [[visible(" ".join(cell.split())) for cell in row] for row in rows]
+    widths = [max((len(row[at]) for row in clean), default=0) for at in range(max(map(len, clean), default=0))]
+    for row in clean:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

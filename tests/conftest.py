@@ -25,7 +25,11 @@ settings.load_profile("ours")
 
 
 def pytest_configure() -> None:
-    """Let signals end what they end: a shell in the background, and nohup, start us with some ignored, which children inherit."""
+    """Let signals end what they end: a shell in the background, and nohup, start us with some ignored, which children inherit.
+
+    Options in the environment are for this pytest, not for those that tests start and read.
+    """
+    os.environ.pop("PYTEST_ADDOPTS", None)
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)

@@ -1,8 +1,8 @@
 """Kills runners at random moments on a board that outlives them, puts back, counts: ``python -m tests.kill_runs --kills 100``.
 
 Three of four are runners that take the controller and give it back (tests/taker.py); the fourth is a whole qualification with a
-guest. A long run can be made in parts: ``--first 40`` goes on where forty were done. Prints a table; exit status 1 if, after one
-restore, anything on the host was not as before.
+guest. A long run can be made in parts: ``--first 40`` goes on where forty were done; Ctrl-C ends it early. Prints a table; exit
+status 1 if, after one restore, anything on the host was not as before.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def print_table(tallies: dict[str, Tally]) -> None:
         tried = tally.killed + tally.ended
         sys.stdout.write(
             f"| {kind} | {tally.killed} | {tally.ended} | {tried - tally.nothing} "
-            f"| {tally.restored} of {tried} | {statistics.median(tally.seconds):.1f} s |\n"
+            f"| {tally.restored} of {tried} | {statistics.median(tally.seconds or [0.0]):.1f} s |\n"
         )
 
 
@@ -107,7 +108,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     tallies: dict[str, Tally] = defaultdict(Tally)
-    with tempfile.TemporaryDirectory() as folder, board_of("kill-runs", Path(folder)) as board:
+    with (
+        suppress(KeyboardInterrupt),  # what was done until then is worth its table
+        tempfile.TemporaryDirectory() as folder,
+        board_of("kill-runs", Path(folder)) as board,
+    ):
         for number in range(options.first, options.first + options.kills):
             kill_once(board, number, options.seed, tallies)
             sys.stderr.write(f"{number + 1 - options.first} of {options.kills}\n")

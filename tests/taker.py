@@ -54,12 +54,13 @@ def main() -> None:
     with reached(config, Deadline.after(60, "reaching the board"), silent) as below, resident(below) as host:
         address, claim = find_address(config, host), Claim(config.name)
         assert address is not None
-        tell("begin")
         with ExitStack() as stack:
             lock = stack.enter_context(locking(host, address, claim, tell))
             controller = read_facts(take_sections(host)).find_pci(address)
             assert controller is not None
-            taking = custody(host, lock, [controller], "vfio-pci", claim, modules=loaded_modules(host), progress=tell)
+            modules = loaded_modules(host)
+            tell("begin")
+            taking = custody(host, lock, [controller], "vfio-pci", claim, modules=modules, progress=tell)
             binding = stack.enter_context(taking)
             binding.bind()
             tell(f"bound {binding.current_drivers()}")

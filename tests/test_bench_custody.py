@@ -198,6 +198,19 @@ def test_bind_without_its_module_changes_nothing(board: Board) -> None:
     assert "nothing to put back" in board.restore().stdout
 
 
+def test_bind_whose_probe_finds_nobody(board: Board) -> None:
+    """Where somebody else writes the override before the probe, nobody is bound by it: the driver that was found is, again."""
+    with taker(board, "bind", "5") as process:
+        check(board.ssh, f"cat {BEGUN}")
+        check(board.ssh, f"echo nobody >/sys/bus/pci/devices/0000:01:00.0/driver_override; echo >{GO}")
+        assert process.wait(60) != 0
+        assert process.stdout is not None
+        assert "bound" not in process.stdout.read()
+
+    assert board.changes() == []
+    assert "nothing to put back" in board.restore().stdout
+
+
 STUB = """
 cd /sys/bus/pci/drivers
 [ -d pci-stub ] || modprobe pci-stub || exit

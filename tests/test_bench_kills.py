@@ -29,8 +29,9 @@ from harness.machine.guest import GuestFiles, GuestSpec, confined_guest
 from harness.machine.passthrough import PASSING
 from harness.machine.running import Machine, start_machine
 from harness.transport.protocol import check
-from tests.custody import SHIPPED, Board, connected, settled
+from tests.custody import SHIPPED, THROUGHPASS, Board, connected, kill_at, settled
 from tests.qualification import LIMIT_S, Qualification, started, wait_for_line
+from tests.taker import BEGUN, GO
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("kills")]
 
@@ -67,6 +68,7 @@ def board(holder: Holder) -> Iterator[Board]:
     """Return the held board, as its runners reach it."""
     with ExitStack() as session:
         ssh = session.enter_context(connected(holder.file))
+        check(ssh, f"mkfifo {BEGUN} {GO}")
         yield Board(holder.file, ssh, settled(ssh), session)
 
 
@@ -126,6 +128,18 @@ def test_restore_after_the_connection_was_cut(board: Board, tmp_path: Path) -> N
 
     assert done.record.verdict.board is BoardVerdict.UNDECIDED, done.output
     assert "the SSH connection to" in done.output
+    require_restored(board)
+
+
+def test_restore_after_the_host_fell_silent(board: Board, tmp_path: Path) -> None:
+    """A host that answers nothing, but whose connection stays open, is lost after a while; one restore need not wait for it."""
+    done = ended_by(board, tmp_path, ANSWERS, CUT.replace("kill -9", "kill -STOP"))
+    restored = board.restore()
+    check(board.ssh, CUT)  # what was stopped is no process of the run's
+
+    assert done.record.verdict.board is BoardVerdict.UNDECIDED, done.output
+    assert "it had not answered for 90 s" in done.output
+    assert restored.returncode == 0, restored.stdout + restored.stderr
     require_restored(board)
 
 
@@ -220,13 +234,28 @@ def test_stick_that_is_pulled_out_in_a_transfer(holder: Holder, board: Board, tm
 @pytest.mark.parametrize("number", range(2))
 def test_restore_after_a_qualification_was_killed(board: Board, tmp_path: Path, number: int) -> None:
     """Whenever a whole qualification is killed, one restore leaves the host as it was."""
-    delay_s = random.Random(SEED + number).uniform(5.0, 45.0)  # noqa: S311 (a test's moments)
+    delay_s = random.Random(SEED + number).uniform(5.0, 35.0)  # noqa: S311 (a test's moments)
     with started(board.bench, tmp_path, *SMOKE) as process:
         try:
             process.communicate(timeout=delay_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+    require_restored(board)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_restore_after_a_restore_was_killed(board: Board, number: int) -> None:
+    """A restore may itself be killed at any moment: the next one goes on from there."""
+    delay_s = random.Random(SEED + number).uniform(1.0, 4.0)  # noqa: S311 (a test's moments)
+    kill_at(board, "bind", 6)
+    argv: list[str | Path] = [THROUGHPASS, "restore", board.bench]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        try:
+            first.wait(delay_s)
+        except subprocess.TimeoutExpired:
+            first.kill()
 
     require_restored(board)
 

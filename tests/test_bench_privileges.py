@@ -103,6 +103,26 @@ def test_stick_is_lent_alone_and_only_while_the_guest_has_it(board: Board, tmp_p
     assert board.changes() == []
 
 
+CLOSED = "modprobe vfio && chmod 600 /dev/vfio/vfio"
+"""VFIO's container as a host has it whose udev does not open it to everybody, as systemd's does."""
+
+
+def test_container_is_lent_as_long_as_the_guest_runs(board: Board, tmp_path: Path) -> None:
+    """QEMU opens VFIO's container anew each time it gets the controller: what it needs later is not taken back with a stick."""
+    check(board.ssh, CLOSED)
+    chosen = ("--profile", "smoke", "--cycles", "1", "-k", "readiness or binding or guest or throughput or return")
+    try:
+        done = qualify(board.bench, tmp_path / "runs", *chosen)
+        nodes = check(board.ssh, "stat -c '%u %a %n' /dev/vfio/*").text
+    finally:
+        check(board.ssh, "rmmod vfio_iommu_type1 vfio")  # the former comes with the latter, after it
+
+    assert done.status == 0, done.output
+    assert "throughput" in {each.stage for each in done.record.checks}
+    assert nodes == "0 600 /dev/vfio/vfio"
+    assert board.changes() == []
+
+
 WATCH = """
 until find /dev/bus/usb -mindepth 2 ! -user 0 2>/dev/null | grep .; do sleep 0.05; done
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from harness.core.errors import BenchError
 from harness.core.record import STAGES, BoardVerdict, Outcome
 from harness.transport.protocol import check
 from harness.transport.ssh import SshTransport
-from tests.qualification import CHECKOUT, qualify
+from tests.custody import THROUGHPASS
+from tests.qualification import CHECKOUT, qualify, started, wait_for_line
+from tests.test_bench_privileges import NOT_ROOTS
 from tests.test_bench_up import held
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("stranger")]
@@ -117,6 +120,8 @@ def test_stranger_is_qualified_twice(stranger: Stranger, tmp_path: Path) -> None
 
 
 LAB = """
+rm -f /etc/sudoers.d/lab
+grep -q '^lab:' /etc/passwd && exit
 echo 'lab:x:1000:1000::/home/lab:/bin/sh' >>/etc/passwd
 echo 'lab:*:19000::::::' >>/etc/shadow
 mkdir -p /home/lab && chown 1000:1000 /home/lab
@@ -127,12 +132,18 @@ chmod 644 /root/keys
 SUDOERS = "/etc/sudoers.d/lab"
 
 
-def test_stranger_by_sudo(stranger: Stranger, tmp_path: Path) -> None:
-    """A login that is not root is told which line of sudoers it lacks; with that line it qualifies the host as root does."""
+def lab_at(stranger: Stranger, folder: Path) -> Path:
+    """Make the user on the host, and return a bench file with that login."""
     check(stranger.ssh, LAB)
-    bench = tmp_path / "lab.toml"
+    bench = folder / "lab.toml"
     text = stranger.bench.read_text(encoding="utf-8").replace('user = "root"', 'user = "lab"')
     bench.write_text(text.replace("held.toml.key", str(stranger.bench.with_name("held.toml.key"))), encoding="utf-8")
+    return bench
+
+
+def test_stranger_by_sudo(stranger: Stranger, tmp_path: Path) -> None:
+    """A login that is not root is told which line of sudoers it lacks; with that line it qualifies the host as root does."""
+    bench = lab_at(stranger, tmp_path)
     refused = qualify(bench, tmp_path / "refused", "--profile", "smoke", "-k", "readiness")
     (line,) = re.findall(r'"(lab ALL=.*NOPASSWD: ALL)"', refused.output)[:1]
     check(stranger.ssh, f"echo '{line}' >{SUDOERS}")
@@ -142,10 +153,30 @@ def test_stranger_by_sudo(stranger: Stranger, tmp_path: Path) -> None:
     after = state(stranger.ssh)
 
     assert refused.status != PASSED
-    assert refused.record.verdict.board is BoardVerdict.UNDECIDED
+    assert refused.check("readiness/host-answers").outcome is Outcome.ERROR
     assert done.status == PASSED, done.output
     assert {each.stage for each in done.record.checks} >= {"readiness", "binding", "guest", "return"}
     assert {line for line in after ^ before if "/run/sudo" not in line} == set()
+
+
+def test_stranger_by_sudo_is_put_back(stranger: Stranger, tmp_path: Path) -> None:
+    """A run by sudo that is killed while the guest has the controller leaves nothing lent after a restore by the same login."""
+    bench = lab_at(stranger, tmp_path)
+    check(stranger.ssh, f"echo 'lab ALL=(root) NOPASSWD: ALL' >{SUDOERS}")
+    before = state(stranger.ssh)
+    with started(bench, tmp_path / "runs", "--profile", "smoke", "--cycles", "1") as run:
+        wait_for_line(run, "PASS           The guest answers")
+        lent = check(stranger.ssh, NOT_ROOTS).text
+        run.kill()
+        run.communicate()
+    done = subprocess.run(
+        [THROUGHPASS, "restore", bench, "--wait", "60"], capture_output=True, text=True, check=False, timeout=200
+    )
+
+    assert "/dev/vfio/" in lent
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert check(stranger.ssh, NOT_ROOTS).text == ""
+    assert {line for line in state(stranger.ssh) ^ before if "/run/sudo" not in line} == set()
 
 
 def test_stranger_holds_what_was_promised(stranger: Stranger) -> None:

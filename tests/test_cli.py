@@ -67,7 +67,7 @@ def test_cli_help_names_every_verb() -> None:
     top, bench = throughpass("--help"), throughpass("bench", "--help")
 
     assert top.returncode == bench.returncode == 0
-    assert [verb for verb in ("qualify", "report", "doctor", "bench") if verb not in top.stdout] == []
+    assert [verb for verb in ("qualify", "report", "compare", "history", "doctor", "bench") if verb not in top.stdout] == []
     assert [verb for verb in ("list", "build", "up", "shell") if verb not in bench.stdout] == []
 
 

@@ -33,6 +33,7 @@ ONLY_IN = {
     "pexpect": {"harness.machine"},
     "subprocess": {"harness.transport", "harness.machine", "harness.bench", "harness.cli", "benchmarks"},
     "scipy": {"harness.measure"},
+    "otava": {"harness.measure"},
     "matplotlib": {"reports"},
     "pytest": {"harness.cli", "fixtures", "suites", "reports"},
 }

@@ -144,3 +144,17 @@ def test_console_pattern_signs_are_text(line: Line) -> None:
 def test_plain_has_no_control_codes() -> None:
     """Colours, cursor movements, bells and carriage returns are left out, tabs and lines stay."""
     assert plain("\x1b[1;31mred\x1b[0m\x07\ttab\r\nnext\x1b[?25l\x7f") == "red\ttab\nnext"
+
+
+@pytest.mark.parametrize("last", [b"Kernel panic - not syncing: sysrq triggered crash\r\n", b""], ids=["death", "end"])
+def test_console_is_watched_to_the_death_of_its_machine(line: Line, last: bytes) -> None:
+    """Who watches hears of a panic although the machine boots again after it, and of a console that ends."""
+    line.machine.sendall(b"throughpass: ready\r\n" + last)
+    if last:
+        line.machine.sendall(b"throughpass: ready\r\n")
+    else:
+        line.machine.shutdown(socket.SHUT_WR)
+
+    line.console.watch()
+
+    assert line.console.death() == last.decode().strip()

@@ -153,11 +153,12 @@ def started(tmp_path: Path, program: str, role: Role, limit_s: float = 20.0) -> 
     [
         pytest.param("guest", "-device {driver: vfio-pci}: vfio 0000:01:00.0: group 2 is not viable", BoardError, id="vfio"),
         pytest.param("guest", "could not open root.ext4", BenchError, id="guest-without-disk"),
+        pytest.param("guest", "throughpass: /dev/vfio/2 is not there", BenchError, id="node-not-lent"),
         pytest.param("board", "vfio 0000:01:00.0: no such device", BenchError, id="board"),
     ],
 )
 def test_start_that_ends_at_once(tmp_path: Path, role: Role, words: str, error: type[ThroughpassError]) -> None:
-    """A guest whose controller QEMU cannot have is the board's failure; every other end at once is the bench's."""
+    """A guest whose controller QEMU cannot have is the board's failure; every other end at once is the bench's, a node too."""
     found = started(tmp_path, ENDING.format(words=words), role)
 
     assert type(found) is error

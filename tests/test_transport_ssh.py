@@ -12,6 +12,7 @@ import pytest
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, DeadlineError, HostLostError, UsageError
+from harness.transport import alive
 from harness.transport.channels import KILLED
 from harness.transport.keys import make_key
 from harness.transport.protocol import check
@@ -148,13 +149,6 @@ class _Broken:
         self._send(message)
 
 
-def test_ssh_connection_is_kept_alive(host: SshTransport) -> None:
-    """Something is sent from time to time, so that a host that is gone without a word is found out."""
-    connection: Any = host._connection
-
-    assert connection.packetizer._Packetizer__keepalive_interval == 15
-
-
 def test_ssh_check_tells_what_failed(host: SshTransport) -> None:
     """A command that must succeed raises with its first line, the host, the status and its standard error."""
     with pytest.raises(BenchError, match=r"'false_friend' on root@127\.0\.0\.1:\d+ ended with status 127") as caught:
@@ -252,3 +246,19 @@ def test_ssh_nobody_listens(identity: Path) -> None:
         open_target(SshTarget("127.0.0.1", port=1, identity=identity, host_key=key), limit),
     ):
         pass
+
+
+def test_ssh_that_does_not_answer_is_lost(sshd: Sshd, identity: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that says nothing any more while its connection stays open is lost after a while, to whoever waits for it."""
+    monkeypatch.setattr(alive, "ASK_S", 0.1)
+    monkeypatch.setattr(alive, "SILENCE_S", 1.0)
+    with opened(sshd, identity) as host:
+        assert host.run("sleep 2; echo there").text == "there"
+        sshd.answering.clear()
+        try:
+            with pytest.raises(HostLostError, match=r"failed while it ran 'echo': it had not answered for"):
+                host.run("echo")
+            with pytest.raises(HostLostError, match="it had not answered for"):
+                host.run("echo")
+        finally:
+            sshd.answering.set()

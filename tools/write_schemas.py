@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.bench.config import json_schema as bench_schema
+from harness.core.comparison import json_schema as comparison_schema
+from harness.core.history import json_schema as history_schema
 from harness.core.record import json_schema as record_schema
 from harness.rules.survey import fleet_schema
 from harness.rules.survey import json_schema as survey_schema
@@ -19,6 +21,8 @@ def schemas() -> dict[str, dict[str, Any]]:
     """Return each schema by the name of its file."""
     made = {
         "record.schema.json": ("The record of a throughpass qualification", record_schema()),
+        "comparison.schema.json": ("throughpass compare --json", comparison_schema()),
+        "history.schema.json": ("throughpass history --json", history_schema()),
         "bench.schema.json": ("A throughpass bench file", bench_schema()),
         "survey.schema.json": ("throughpass survey --json, of one host", survey_schema()),
         "fleet.schema.json": ("throughpass survey --json, of several hosts", fleet_schema()),

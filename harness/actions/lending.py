@@ -15,16 +15,23 @@ from harness.transport.protocol import Transport, check
 FIRST_USER, LAST_USER = 61184, 65519
 """The range that systemd keeps for users that come and go (https://systemd.io/UIDS-GIDS): no account has one of them."""
 
-LENT = "/dev/kvm /dev/vfio /dev/bus/usb /dev/sd*"
+OURS = "throughpass: "
+"""How each line begins that our scripts say beside a program's own."""
+
+STICKS = "/dev/bus/usb /dev/sd*"
+"""Where the nodes of a stick lie: the USB device's, and its disk's."""
+
+LENT = f"/dev/kvm /dev/vfio {STICKS}"
 """Where what was lent lies."""
 
 LEND = """
 lend() {
-    case $(stat -L -c '%u %a' "$1") in
+    case $(stat -L -c '%u %a' "$1" 2>/dev/null) in
     *[67]) ;; # everybody may
     "0 "*) chown "$user" "$1" ;;
     "$user "*) ;;
-    *) echo "throughpass: $1 is somebody else's, or is not there" >&2; return 1 ;;
+    "") echo "throughpass: $1 is not there" >&2; return 1 ;;
+    *) echo "throughpass: $1 is user $(stat -L -c %u "$1")'s: end the run that has it, or the udev rule" >&2; return 1 ;;
     esac
 }
 """
@@ -44,11 +51,11 @@ def lend(transport: Transport, user: int, node: str) -> None:
         raise BenchError(f"{node} on {transport.name} cannot be given to the guest's QEMU", evidence=result.error_text)
 
 
-def take_back_command(user: int) -> str:
+def take_back_command(user: int, below: str = LENT) -> str:
     """Return the shell text by which everything that was lent to a user is root's again; what is gone is no error."""
-    return f"find {LENT} -user {user} -exec chown 0 {{}} + 2>/dev/null; true"
+    return f"find {below} -user {user} -exec chown 0 {{}} + 2>/dev/null; true"
 
 
-def take_back(transport: Transport, user: int) -> None:
-    """Make everything root's again that was lent to a user."""
-    check(transport, take_back_command(user))
+def take_back(transport: Transport, user: int, below: str = LENT) -> None:
+    """Make everything root's again that was lent to a user, or all of it that lies in one place."""
+    check(transport, take_back_command(user, below))

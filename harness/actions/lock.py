@@ -8,14 +8,13 @@ power closes no connection.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError
+from harness.core.errors import BenchError, DeadlineError, HostLostError
 from harness.transport.protocol import Conversation, Transport
 
 BEAT_S = 15.0
@@ -120,9 +119,12 @@ def holding(
 
 
 def _await_lock(conversation: Conversation, name: str, limit: Deadline, wait_s: int, progress: Callable[[str], None]) -> None:
-    """Read the holder's words until the lock is held; raise BenchError with what they mean otherwise."""
-    busy = ""
-    while (line := conversation.read_line(limit)) != "held":
+    """Read the holder's words until the lock is held; raise BenchError with what they mean otherwise.
+
+    Lines that are none of its words (a notice of sudo's, a shell's error) count once it has ended.
+    """
+    busy, said = "", ""
+    while (line := _next_line(conversation, name, limit, said)) != "held":
         word, _, told = line.partition(" ")
         if word == "busy":
             busy = f"{name} is in use by {told or 'somebody who does not say who'}"
@@ -136,6 +138,14 @@ def _await_lock(conversation: Conversation, name: str, limit: Deadline, wait_s: 
         elif word == "gone":
             raise GoneError(f"{name} is not there")
         else:
-            with contextlib.suppress(BenchError):
-                line += " " + conversation.read_line(limit)
-            raise BenchError(f"{name} cannot be locked", evidence=line.strip())
+            said += f"{line}\n"
+
+
+def _next_line(conversation: Conversation, name: str, limit: Deadline, said: str) -> str:
+    """Return the holder's next line; raise BenchError with what it ``said`` so far if it ends."""
+    try:
+        return conversation.read_line(limit)
+    except (DeadlineError, HostLostError):
+        raise
+    except BenchError as error:
+        raise BenchError(f"{name} cannot be locked", evidence=said.strip() or error.evidence) from error

@@ -133,7 +133,7 @@ class VirtualBench:
         self.machine.qmp.wait_for_event("DEVICE_DELETED", limit, device=stick.id)
 
     def let_reboot(self) -> None:
-        """Let the board reboot from now on, as a real one does; until then a reset ends it, so that a panic is an exit."""
+        """Let the board reboot from now on, as a real one does, after a panic too; until then a reset ends it."""
         self.machine.qmp.execute("set-action", {"reboot": "reset"})  # QEMU 6.0
 
     def _host(self, accelerator: Accelerator) -> Host:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from harness.cli import benches, custody, qualify, rules, storage, survey
+from harness.cli import benches, custody, qualify, records, rules, storage, survey
 from harness.cli.app import app
 from harness.cli.terminal import error_status, tell_error
 from harness.core.errors import ThroughpassError
 
-__all__ = ["app", "benches", "custody", "main", "qualify", "rules", "storage", "survey"]
+__all__ = ["app", "benches", "custody", "main", "qualify", "records", "rules", "storage", "survey"]
 
 
 def main() -> None:

@@ -102,8 +102,8 @@ def hold_board(
         with held_bench_file(config, board.machine.access, write):
             tell(f"the board {config.name} is up, and {write} leads to it; Ctrl-C or SIGTERM takes it down")
             with suppress(KeyboardInterrupt):
-                status = board.machine.process.join()
-                why = board.machine.explain_loss(BenchError(f"QEMU ended with status {status}"))
+                board.machine.console.watch()  # a board that may reboot does so after a panic too: QEMU would run on
+                why = board.machine.explain_loss(BenchError("QEMU was ended"))
                 raise BenchError(f"the board {config.name} is gone: {why}", evidence=why.evidence)
         tell(f"taking the board {config.name} down")
 

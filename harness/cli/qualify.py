@@ -1,4 +1,4 @@
-"""The main job: a qualification, and the page of its record."""
+"""The main job: a qualification."""
 # ruff: noqa: PLC0415 (imports of weight stand within the verbs: a listing must not wait for what only a boot needs)
 
 from __future__ import annotations
@@ -93,11 +93,3 @@ class Outcome:
         runs = {run.config.name: run for run in self.session.config.stash.get(RUNS, [])}
         kept = {name: run.record().verdict.board for name, run in runs.items() if (run.folder / "record.json").is_file()}
         return [kept.get(name) for name in benches_of(self.session.config)]
-
-
-@app.command()
-def report(record: Annotated[Path, typer.Argument(metavar="RECORD", help="record.json, or the folder of a run")]) -> None:
-    """Make the page of a record anew, and print its path."""
-    from reports.page import write_report
-
-    typer.echo(str(write_report(record / "record.json" if record.is_dir() else record)))

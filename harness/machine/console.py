@@ -162,6 +162,11 @@ class Console:
         self.drain(1.0)
         raise self._error(f"died: {self.death()}")
 
+    def watch(self) -> None:
+        """Return when the machine has died, or when its console has ended, however long it takes: one that reboots goes on."""
+        self._spawn.expect([*(death.encode() for death in DEATH), pexpect.EOF], timeout=None)
+        self.drain(1.0)
+
     def send_line(self, text: str) -> None:
         """Type a line; raise BoardError if nobody is there any more."""
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.actions.binding import Binding
-from harness.actions.lending import lend, take_back
+from harness.actions.lending import STICKS, lend, take_back
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError
 from harness.core.timeline import SpanKind, Timeline
@@ -76,10 +76,10 @@ class Passthrough:
         self._add(usb_host_device(bus, port))
 
     def take_stick(self) -> None:
-        """Take the USB device back from the guest."""
+        """Take the USB device back from the guest, and its node; what the guest has beside it stays lent."""
         self._remove("usb-device")
         if self.guest.user is not None:
-            take_back(self.host, self.guest.user)
+            take_back(self.host, self.guest.user, STICKS)
 
     def give_disk(self, serial: str) -> None:
         """Hand the host's block device of a stick to the guest, to read; it is found there by ``disk_serial``."""
@@ -99,7 +99,7 @@ class Passthrough:
         self._remove(DISK)
         self.guest.qmp.execute("blockdev-del", {"node-name": DISK_NODE})
         if self.guest.user is not None:
-            take_back(self.host, self.guest.user)
+            take_back(self.host, self.guest.user, STICKS)
 
     def _lend(self, node: str) -> None:
         """Give a node to the guest's QEMU, if it is not whoever has it already."""

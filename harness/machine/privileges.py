@@ -50,8 +50,10 @@ if "$program" -sandbox on --version >/dev/null 2>&1; then
 else
     echo "throughpass: this QEMU was built without a filter of system calls (-sandbox)" >&2
 fi
-exec prlimit --memlock="$memory:$memory" setpriv --reuid="$user" --regid="$user" "$group" \\
-    --no-new-privs --inh-caps=-all --ambient-caps=-all --bounding-set=-all "$program" "$@"
+prlimit --pid $$ --memlock="$memory:$memory" ||
+    fail "$((memory >> 20)) MiB cannot be locked, a guest's memory and more: raise root's limit here (ulimit -Hl)"
+exec setpriv --reuid="$user" --regid="$user" "$group" --no-new-privs \\
+    --inh-caps=-all --ambient-caps=-all --bounding-set=-all "$program" "$@"
 """.replace("SANDBOX", " ".join(SANDBOX))
 
 

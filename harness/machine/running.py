@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from harness.actions.lending import guest_user, take_back
+from harness.actions.lending import OURS, guest_user, take_back
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, DeadlineError, HostLostError, ThroughpassError
 from harness.machine.console import Console
@@ -20,7 +20,7 @@ from harness.machine.privileges import confined_argv
 from harness.machine.qmp import Qmp
 from harness.machine.spec import READY, RENEW, Endpoints, MachineSpec, qemu_argv
 from harness.machine.state import load_state
-from harness.machine.stuck import POWER_OFF, describe_stuck
+from harness.machine.stuck import POWER_OFF, WHEN_IT_ANSWERS, describe_stuck
 from harness.transport.handshake import Trust
 from harness.transport.keys import KeyPair, make_key
 from harness.transport.protocol import Process, Transport, check
@@ -192,10 +192,15 @@ def _started(
 
 def _start_error(spec: MachineSpec, process: Process, error: BenchError) -> ThroughpassError:
     """Return whose fault it is that QEMU did not start: a guest that is not given its controller is the board's."""
-    if spec.role == "guest" and _ended(process) is not None and "vfio" in process.stderr_text().lower():
+    if spec.role == "guest" and _ended(process) is not None and _says_vfio(process):
         message = f"QEMU of {spec.name} ended at once: the controller could not be given to it"
         return BoardError(message, evidence=process.stderr_text())
     return BenchError(f"{spec.name} did not start: {error}", evidence=error.evidence or _stderr(process))
+
+
+def _says_vfio(process: Process) -> bool:
+    """Return whether QEMU speaks of VFIO. Our own words do where a node of that name could not be lent: they prove nothing."""
+    return any("vfio" in line and not line.startswith(OURS) for line in process.stderr_text().lower().splitlines())
 
 
 def _wait_until_ready(spec: MachineSpec, process: Process, console: Console, deadline: Deadline) -> None:
@@ -218,7 +223,11 @@ def _end(process: Process, name: str, host: Transport, folder: PurePosixPath) ->
         pass  # a host that is gone took it along, or ends it when it notices
     except DeadlineError as error:
         told = f"QEMU of {name} on {host.name} does not end in {_END_S:.0f} s"
-        raise BoardError(told, evidence=describe_stuck(host, folder) or error.evidence, remedy=POWER_OFF) from error
+        stuck = describe_stuck(host, folder)
+        if not stuck:  # a host that has fallen silent looks the same from here
+            told += ", and the host does not say why"
+            raise BenchError(told, evidence=error.evidence, remedy=WHEN_IT_ANSWERS) from error
+        raise BoardError(told, evidence=stuck, remedy=POWER_OFF) from error
 
 
 def _ended(process: Process) -> int | None:

@@ -10,6 +10,7 @@ from harness.transport.protocol import Transport
 _LOOK_LIMIT_S = 20.0
 
 POWER_OFF = "look at the host's dmesg; what the kernel waits for goes with a power cycle; then `throughpass restore`"
+WHEN_IT_ANSWERS = "`throughpass restore`, as soon as the host answers again"
 
 # The pattern does not match its own spelling, which is on a command line, too. T is stopped, t traced, D waits for the kernel.
 _LOOK = """

@@ -143,7 +143,8 @@ class ResidentTransport:
             raise HostLostError(f"the shell on {self.name} failed while it ran {first_line(text)!r}: {why}") from error
         if errors.found is None or output.found is None:
             raise HostLostError(f"the shell on {self.name} ended while it ran {first_line(text)!r}")
-        return Result(self.name, text, int(output.found[2]), output.found[1], errors.found[1])
+        said = self._below.without_notices(errors.found[1])
+        return Result(self.name, text, int(output.found[2]), output.found[1], said)
 
 
 class _Stream:

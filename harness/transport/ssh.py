@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import shlex
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,7 @@ from queue import Empty, SimpleQueue
 
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, HostLostError
+from harness.transport.alive import SILENCE_S, Watch, end
 from harness.transport.aside import aside
 from harness.transport.channels import CHUNK, SshListener, SshProcess, execute, exit_status
 from harness.transport.handshake import Trust, explain, log_in, narrow, require_host_key
@@ -37,10 +37,6 @@ OUTPUT_LIMIT = 64 << 20
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else it writes tracebacks of what we report in a sentence
 
-KEEPALIVE_S = 15
-"""A host that is gone without a word is found out by what is sent to it."""
-
-
 AS_ROOT = 'exec sudo -n env SSH_CONNECTION="$SSH_CONNECTION" sh -c '
 """How a user who is not root becomes it for one command. sudo drops what tells which way we came: whom a bind would cut off."""
 
@@ -48,14 +44,15 @@ AS_ROOT = 'exec sudo -n env SSH_CONNECTION="$SSH_CONNECTION" sh -c '
 class SshTransport:
     """One authenticated connection, many channels. ``prefix`` is shell text that runs its last word, a command."""
 
-    def __init__(self, connection: paramiko.Transport, name: str, prefix: str = "") -> None:
+    def __init__(self, connection: paramiko.Transport, name: str, watch: Watch, prefix: str = "") -> None:
         self.name = name
         self._connection = connection
+        self._watch = watch
         self._prefix = prefix
 
     def as_root(self) -> SshTransport:
         """Return a transport over the same connection whose commands run by ``sudo -n``."""
-        return SshTransport(self._connection, self.name, AS_ROOT)
+        return SshTransport(self._connection, self.name, self._watch, AS_ROOT)
 
     def execute(self, channel: paramiko.Channel, command: str, deadline: Deadline) -> None:
         """Start a command on a channel of this connection, as whom this transport is."""
@@ -77,7 +74,13 @@ class SshTransport:
             sender = threading.Thread(target=_send_all, args=(channel, stdin), daemon=True)
             sender.start()
             stdout, stderr = _read_both(channel, limit)
-            return Result(self.name, text, _status(channel, limit), stdout, stderr)
+            return Result(self.name, text, _status(channel, limit), stdout, self.without_notices(stderr))
+
+    def without_notices(self, errors: bytes) -> bytes:
+        """Return what a command said, without the notices of sudo: of a host that cannot resolve its own name, say."""
+        if not self._prefix:
+            return errors
+        return b"".join(line for line in errors.splitlines(keepends=True) if not line.startswith(b"sudo: "))
 
     def start(self, argv: Sequence[str], *, log: Path, folder: PurePosixPath | None = None) -> Process:
         """Start a process on the host that dies with this connection."""
@@ -149,13 +152,8 @@ class SshTransport:
             aside(channel.close)
 
     def close(self) -> None:
-        """End the connection, whoever still waits on it.
-
-        paramiko's reader looks up only ten times a second, unless its socket ends: so that ends first.
-        """
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
+        """End the connection, whoever still waits on it."""
+        end(self._connection)
 
     @contextmanager
     def _channel(self, deadline: Deadline) -> Iterator[paramiko.Channel]:
@@ -171,9 +169,8 @@ class SshTransport:
         try:
             yield
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise HostLostError(
-                f"the SSH connection to {self.name} failed {when}: {str(error) or type(error).__name__}"
-            ) from error
+            why = f"it had not answered for {SILENCE_S:.0f} s" if self._watch.silent else str(error) or type(error).__name__
+            raise HostLostError(f"the SSH connection to {self.name} failed {when}: {why}") from error
 
 
 def connect_ssh(
@@ -205,8 +202,7 @@ def connect_ssh(
     except BaseException:
         transport.close()
         raise
-    transport.set_keepalive(KEEPALIVE_S)
-    return SshTransport(transport, name)
+    return SshTransport(transport, name, Watch(transport))
 
 
 @contextmanager
