@@ -15,7 +15,7 @@ from harness.core.errors import UsageError
 from harness.core.record import Record
 from harness.core.series import Sample, Series
 from harness.measure.compare import compare_records, emulation_of
-from harness.measure.effects import find_effects, holm
+from harness.measure.effects import find_effects
 from tests.comparing import RATES, drawn_series, measured_record, with_environment, with_run
 from tests.records import CELL, empty_record, sample_record
 
@@ -85,13 +85,6 @@ def test_interval_is_that_of_welch() -> None:
 
 def _sample(block: int, rate_mib_s: float) -> Sample:
     return msgspec.structs.replace(measured_record().series[0].samples[0], block=block, rate_mib_s=rate_mib_s)
-
-
-def test_holm_is_that_of_the_literature() -> None:
-    """Holm's steps give the adjusted values of his method's usual example, in the order of the input, and never above 1."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_what_is_called_alone_may_be_inconclusive_among_many() -> None:

@@ -19,10 +19,10 @@ from harness.core.comparison import Effect, Shift
 from harness.core.errors import BenchError
 from harness.core.record import Record
 from harness.core.series import Series
-from harness.measure.design import PROFILES
-from harness.measure.judge import COMPARISONS, DECISIVE_CONFOUNDERS, EQUIVALENCE
+from harness.measure.design import PAIRS, PROFILES
+from harness.measure.judge import DECISIVE_CONFOUNDERS, EQUIVALENCE
 from harness.measure.sentence import Subject, arm_name, ratio_text
-from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, Interval, log_ratios
+from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, Interval, holm, log_ratios
 
 METHOD = "Welch's t on the logarithms of the blocks' values; Holm over all figures decides what is called"
 STICK = "stick"
@@ -85,30 +85,22 @@ def gives_verdict(record: Record) -> bool:
     return profile is None or profile.verdict
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted for being many, by Holm's steps: at most 5 % of families then hold a single false call.
-
-    scipy has Benjamini and Hochberg's steps alone, which bound another thing, and statsmodels would bring pandas for these few
-    lines of ordering. The p-values themselves are scipy's.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted, floor = [0.0] * len(p_values), 0.0
-    for rank, at in enumerate(order):
-        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[at]))
-        adjusted[at] = floor
-    return adjusted
-
-
 def _keys(before: Record, after: Record) -> list[tuple[str, str, str]]:
     """Return cell, arm and base of every figure: in each cell the rates first, then the comparisons that somebody made."""
     records = before, after
     measured = dict.fromkeys((one.cell, one.arm, "") for record in records for one in record.series)
     judged = {(each.cell, each.arm, each.base) for record in records for each in record.judgements if each.base}
     cells = dict.fromkeys(cell for cell, _, _ in measured)
-    known = [(cell, *pair) for cell in cells for pair in COMPARISONS]
-    ratios = [key for key in known if {(key[0], arm, "") for arm in key[1:]} <= measured.keys()]
-    others = sorted(judged - set(known))
-    return [key for cell in cells for key in (*measured, *ratios, *others) if key[0] == cell]
+    known = [(cell, *pair) for cell in cells for pair in PAIRS]
+    others = [key for key in sorted(judged - set(known)) if not any(_are_twins(record, *key) for record in records)]
+    ratios = [key for key in (*known, *others) if {(key[0], arm, "") for arm in key[1:]} <= measured.keys()]
+    return [key for cell in cells for key in (*measured, *ratios) if key[0] == cell]
+
+
+def _are_twins(record: Record, cell: str, arm: str, base: str) -> bool:
+    """Return whether the arms are the same way to the same stick: their ratio is noise, and asks nothing."""
+    ours, theirs = ([one for one in record.series if (one.cell, one.arm) == (cell, name)] for name in (arm, base))
+    return bool(ours and theirs and ours[0].kind) and (ours[0].kind, ours[0].stick) == (theirs[0].kind, theirs[0].stick)
 
 
 def _figure(before: Record, after: Record, key: tuple[str, str, str], despite: Sequence[str]) -> _Figure:

@@ -15,8 +15,9 @@ from harness.core.errors import BenchError
 from harness.core.history import SCHEMA, BoardRow, ChangePoint, History, Line, Point, Skipped, StageState
 from harness.core.record import STAGES
 from harness.core.series import Series
+from harness.measure.design import PAIRS
 from harness.measure.effects import finite_log_ratios
-from harness.measure.judge import COMPARISONS, EQUIVALENCE
+from harness.measure.judge import EQUIVALENCE
 from harness.measure.outline import Entry
 from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, ratio_interval
 
@@ -100,7 +101,7 @@ def _figures(series: Sequence[Series]) -> Iterator[tuple[str, str, str, tuple[fl
         if rates:
             yield cell, arm, "", tuple(map(math.log, rates))
     for cell in dict.fromkeys(one.cell for one in series):
-        for arm, base in COMPARISONS:
+        for arm, base in PAIRS:
             ours, theirs = found.get((cell, arm)), found.get((cell, base))
             logs = _ratios(ours, theirs) if ours and theirs else ()
             if logs:
