@@ -26,6 +26,9 @@ class Sample(msgspec.Struct, frozen=True):
     qemu_cpu_s_per_gib: float | None = None
     qemu_main_cpu_s_per_gib: float | None = None
     seconds_mib_s: tuple[float, ...] = ()  # the rate in each second of the run
+    steady: bool | None = None  # whether fio's own steady state was attained; None where it was not asked for
+    cliff_at: int | None = None  # from which of the seconds on the rate was lower for good: a burst before, sustained from there
+    stalls: tuple[int, ...] = ()  # the seconds in which hardly anything came
 
 
 class Series(msgspec.Struct, frozen=True):
