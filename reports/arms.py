@@ -1,4 +1,4 @@
-"""Arms: by which marker and colour an arm is known, the same in every chart and table."""
+"""Arms: by which marker, dashes and colour an arm is known, the same in every chart and table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """``marker`` is matplotlib's name of the shape, ``glyph`` the same shape as text; ``colour`` is of the light page."""
+    """``marker`` is matplotlib's name of the shape, ``glyph`` the same shape as text; ``colour`` is of the light page.
+
+    ``dashes`` are the lengths of a line's dashes and gaps in its widths; a line without is solid.
+    """
 
     marker: str
     glyph: str
     colour: str
     number: int  # of the style sheet's --arm-N, which knows the dark page too
+    dashes: tuple[float, ...] = ()
 
     @property
     def css(self) -> str:
@@ -23,11 +27,11 @@ class ArmStyle:
 
 STYLES = (
     ArmStyle("o", "●", "#475569", 0),
-    ArmStyle("s", "■", "#0b5cad", 1),
-    ArmStyle("^", "▲", "#b4460b", 2),
-    ArmStyle("D", "◆", "#7a3fb5", 3),
-    ArmStyle("v", "▼", "#0b7261", 4),
-    ArmStyle("P", "✚", "#a3265e", 5),
+    ArmStyle("s", "■", "#0b5cad", 1, (7, 2)),
+    ArmStyle("^", "▲", "#b4460b", 2, (2, 1.5)),
+    ArmStyle("D", "◆", "#7a3fb5", 3, (7, 2, 2, 2)),
+    ArmStyle("v", "▼", "#0b7261", 4, (4, 2)),
+    ArmStyle("P", "✚", "#a3265e", 5, (7, 2, 2, 2, 2, 2)),
 )
 _KNOWN = {"native": 0, "pci": 1, "usb-host": 2, "virtio-blk": 3}
 

@@ -9,26 +9,18 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from harness.core.judgement import Call, Judgement
 from harness.core.series import Series
-from reports.arms import STYLES, ArmStyle, style_arms
-from reports.marks import EMULATED
-from reports.spelling import spell_rate, visible
-from reports.svg import CAVEAT, GRID, INK, SETTINGS, inline_svg
-
-_WIDTH = 440  # points; two charts stand side by side on a desk, and one fits a phone at four fifths
-_ROW = 58
-_MARGIN = 14
-_FOOT = 44  # the axis, its numbers and its label
-_NOTE = 22  # the line below it
-_STRIP = (0.36, 0.94)  # the part of a row that holds marks; above it stand the label and the answer
-_LONGEST = 34  # characters of a label that fit
+from reports.arms import ArmStyle, style_arms
+from reports.rows import COLOURS, STRIP, draw_grid, label_row, rows_figure, spread
+from reports.spelling import spell_count, spell_rate, visible
+from reports.svg import GRID, INK, SETTINGS, inline_svg
 
 _LARGEST_MIB_S = 1e15  # beyond it a figure is no measurement, and matplotlib's arithmetic overflows
 _FARTHEST = 1e6  # the same for a ratio and its inverse
@@ -36,11 +28,15 @@ _EQUIVALENT = (1 / 1.03, 1.03)
 _ABOVE = (1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
 _BELOW = (0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
 _MOST_TICKS = 7
+_INTERVAL, _BLOCKS = 0.24, 0.42  # where in a strip the interval lies, and where the marks of the blocks begin
 
 
 @dataclass(frozen=True)
 class RatioRow:
-    """One row of a chart of ratios: what it is of, what was found, and the ratio with the ends of its interval."""
+    """One row of a chart of ratios: what it is of, what was found, and the ratio with the ends of its interval.
+
+    ``blocks`` are the ratios of the single blocks; ``floor`` the factor by which an arm came out different from itself.
+    """
 
     label: str
     answer: str
@@ -48,6 +44,8 @@ class RatioRow:
     low: float | None
     high: float | None
     style: ArmStyle
+    blocks: tuple[float, ...] = ()
+    floor: float | None = None
 
 
 def rates_chart(series: Sequence[Series], *, emulated: bool, arms: Sequence[str] = (), name: str = "rates") -> str:
@@ -57,38 +55,44 @@ def rates_chart(series: Sequence[Series], *, emulated: bool, arms: Sequence[str]
     Rates that are no number, negative or beyond 1e15 MiB/s are not drawn.
     """
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure(len(series), emulated=emulated)
+        figure, axes = rows_figure(len(series), emulated=emulated)
         largest = max((rate for one in series for rate in _drawable(one)), default=0.0)
         axes.set_xlim(0, largest * 1.06 or 1)
         axes.set_xlabel("MiB/s")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
-        _draw_grid(axes, len(series))
+        draw_grid(axes, len(series))
         cells = {one.cell for one in series}
         styles = style_arms([*arms, *(one.arm for one in series)])
         for row, one in enumerate(series):
             label = one.arm if len(cells) == 1 else f"{one.arm}, {one.cell}"
             _strip(axes, row, one, label, styles[one.arm])
     title = "Rates: " + ", ".join(sorted(visible(cell) for cell in cells)) if series else "Rates: nothing was measured"
-    return inline_svg(figure, name=name, title=title, description=_rates_in_words(series), colours=_COLOURS)
+    return inline_svg(figure, name=name, title=title, description=_rates_in_words(series), colours=COLOURS)
 
 
 def ratio_chart(
-    judgements: Sequence[Judgement], *, emulated: bool = False, arms: Sequence[str] = (), name: str = "ratios"
+    judgements: Sequence[Judgement],
+    series: Sequence[Series] = (),
+    *,
+    emulated: bool = False,
+    arms: Sequence[str] = (),
+    name: str = "ratios",
 ) -> str:
     """Return the ratios with their intervals on a logarithmic axis as inline SVG, with a line at 1.0 and the +-3 % band.
 
+    Below an interval stands the ratio of each block, from ``series``; the noise floor is outlined where it is known.
     What was not judged keeps its row and says so. ``arms`` and ``name`` are as in ``rates_chart``.
     """
     styles = style_arms([*arms, *(each.arm for each in judgements)])
     cells = {each.cell for each in judgements}
-    rows = [_ratio_row(each, styles[each.arm], cell=len(cells) > 1) for each in judgements]
+    rows = [_ratio_row(each, series, styles[each.arm], cell=len(cells) > 1) for each in judgements]
     return ratio_rows_chart(rows, emulated=emulated, name=name, title="Ratios", description=_ratios_in_words(judgements))
 
 
 def ratio_rows_chart(rows: Sequence[RatioRow], *, emulated: bool, name: str, title: str, description: str) -> str:
     """Return rows of ratios as ``ratio_chart`` draws them; ``title`` and ``description`` are for those who hear the page."""
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure(len(rows), emulated=emulated)
+        figure, axes = rows_figure(len(rows), emulated=emulated)
         low, high = _ratio_limits(rows)
         axes.set_xscale("log")
         axes.set_xlim(low, high)
@@ -96,49 +100,50 @@ def ratio_rows_chart(rows: Sequence[RatioRow], *, emulated: bool, name: str, tit
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("ratio (logarithmic; band: ±3 %, equivalent)")
-        _draw_grid(axes, len(rows))
+        axes.set_xlabel(_ratio_axis(rows))
+        draw_grid(axes, len(rows))
         for row, one in enumerate(rows):
             _interval(axes, row, one)
-    return inline_svg(figure, name=name, title=title, description=description, colours=_COLOURS)
+    return inline_svg(figure, name=name, title=title, description=description, colours=COLOURS)
 
 
-def _ratio_row(judgement: Judgement, style: ArmStyle, *, cell: bool) -> RatioRow:
+def block_ratios(judgement: Judgement, series: Sequence[Series]) -> tuple[float, ...]:
+    """Return rate of arm / rate of base of each block that both measured, in their order; what has no ratio is left out."""
+    of_cell = [one for one in series if one.cell == judgement.cell]
+    arm, base = (
+        {sample.block: sample.rate_mib_s for one in of_cell if one.arm == name for sample in one.samples}
+        for name in (judgement.arm, judgement.base)
+    )
+    shared = [(arm[block], base[block]) for block in sorted(arm.keys() & base.keys())]
+    return tuple(ours / theirs for ours, theirs in shared if 0 < ours < _LARGEST_MIB_S and 0 < theirs < _LARGEST_MIB_S)
+
+
+def _ratio_row(judgement: Judgement, series: Sequence[Series], style: ArmStyle, *, cell: bool) -> RatioRow:
     ratio = judgement.ratio
     label = f"{judgement.arm} / {judgement.base}"
     answer = judgement.call.value if ratio is None else f"{ratio:.3g}×, {judgement.call.value}"
-    return RatioRow(f"{label}, {judgement.cell}" if cell else label, answer, ratio, judgement.low, judgement.high, style)
+    return RatioRow(
+        f"{label}, {judgement.cell}" if cell else label,
+        answer,
+        ratio,
+        judgement.low,
+        judgement.high,
+        style,
+        block_ratios(judgement, series),
+        judgement.floor,
+    )
 
 
-_COLOURS = {style.colour: style.css for style in STYLES}
+def _ratio_axis(rows: Sequence[RatioRow]) -> str:
+    """Return the label of the axis, which says what the bands are."""
+    floors = sorted({one.floor for one in rows if _is_floor(one.floor)})
+    known = f"; dashes: noise floor ±{floors[-1] - 1:.1%}".replace("%", " %") if floors else ""
+    return f"ratio (logarithmic; band: ±3 %, equivalent{known})"
 
 
-def _figure(rows: int, *, emulated: bool) -> tuple[Figure, Axes]:
-    """Return a figure with one empty axes of that many rows; row 0 is the top one."""
-    plot = _ROW * max(rows, 1)
-    foot = _FOOT + (_NOTE if emulated else 0)
-    height = _MARGIN + plot + foot
-    figure = Figure(figsize=(_WIDTH / 72, height / 72), facecolor="none")
-    axes = figure.add_axes((_MARGIN / _WIDTH, foot / height, 1 - 2 * _MARGIN / _WIDTH, plot / height), facecolor="none")
-    axes.set_ylim(max(rows, 1), 0)
-    axes.yaxis.set_visible(False)
-    axes.spines[["left", "top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis="x", labelsize=11)
-    if emulated:
-        figure.text(0.5, 6 / height, EMULATED, ha="center", va="bottom", fontweight="bold", color=CAVEAT)
-    if not rows:
-        axes.text(0.5, 0.5, "nothing was measured", ha="center", va="center", transform=axes.transAxes)
-    return figure, axes
-
-
-def _draw_grid(axes: Axes, rows: int) -> None:
-    """Draw a line at each tick through the rows' strips; the labels between them stay on clear ground."""
-    left, right = axes.get_xlim()
-    for tick in axes.get_xticks():
-        if left <= tick <= right:
-            for row in range(rows):
-                axes.plot([tick, tick], [row + end for end in _STRIP], color=GRID, linewidth=1, zorder=0.4)
+def _is_floor(floor: float | None) -> TypeGuard[float]:
+    """Return whether a noise floor can be drawn: a factor that is none of a record's oddities."""
+    return floor is not None and 1 < floor <= _FARTHEST
 
 
 def _drawable(series: Series) -> list[float]:
@@ -149,16 +154,15 @@ def _drawable(series: Series) -> list[float]:
 def _strip(axes: Axes, row: int, series: Series, label: str, style: ArmStyle) -> None:
     """Draw one series in its row: the label on top, below it the marks in the order of the blocks."""
     rates = _drawable(series)
-    _label(axes, row, label, f"median {spell_rate(statistics.median(rates))}" if rates else "no rate")
+    label_row(axes, row, label, f"median {spell_rate(statistics.median(rates))}" if rates else "no rate")
     if not rates:
         return
-    top, bottom = row + _STRIP[0], row + _STRIP[1]
-    heights = [top + (bottom - top) * (place + 1) / (len(rates) + 1) for place in range(len(rates))]
+    top, bottom = row + STRIP[0], row + STRIP[1]
     middle = statistics.median(rates)
     axes.plot([middle, middle], [top, bottom], color=INK, linewidth=2, solid_capstyle="butt", zorder=2)
     axes.plot(
         rates,
-        heights,
+        spread(len(rates), top, bottom),
         linestyle="none",
         marker=style.marker,
         markersize=7,
@@ -171,38 +175,36 @@ def _strip(axes: Axes, row: int, series: Series, label: str, style: ArmStyle) ->
 
 
 def _interval(axes: Axes, row: int, one: RatioRow) -> None:
-    """Draw one ratio in its row: the label and the answer on top, below it the ratio and its interval."""
+    """Draw one ratio in its row: the label and the answer on top, then the interval, and below it each block's own ratio."""
     ratio, low, high, style = one.ratio, one.low, one.high, one.style
-    _label(axes, row, one.label, one.answer)
-    top, bottom = row + _STRIP[0], row + _STRIP[1]
-    height = (top + bottom) / 2
-    axes.fill_between(_EQUIVALENT, top, bottom, color=GRID, linewidth=0, zorder=0.5)
-    axes.plot([1, 1], [top, bottom], color=INK, linewidth=1.2, zorder=1)
+    label_row(axes, row, one.label, one.answer)
+    top, bottom = row + STRIP[0], row + STRIP[1]
+    height = top + (bottom - top) * (_INTERVAL if one.blocks else 0.5)
+    _bands(axes, top, bottom, one.floor)
     if low is not None and high is not None and low <= high:
         left, right = axes.get_xlim()
         ends = [min(max(end, left), right) for end in (low, high)]
         axes.plot(ends, [height, height], color=style.colour, linewidth=3, solid_capstyle="butt", zorder=2)
-        axes.plot(ends, [height, height], color=style.colour, linestyle="none", marker="|", markersize=12, zorder=2)
+        axes.plot(ends, [height, height], color=style.colour, linestyle="none", marker="|", markersize=10, zorder=2)
     if ratio is not None and 1 / _FARTHEST <= ratio <= _FARTHEST:
         axes.plot([ratio], [height], marker=style.marker, markersize=8, color=style.colour, clip_on=False, zorder=3)
+    drawn = [each for each in one.blocks if 1 / _FARTHEST <= each <= _FARTHEST]
+    heights = spread(len(drawn), top + (bottom - top) * _BLOCKS, bottom)
+    axes.plot(drawn, heights, "o", markersize=3.2, color="none", markeredgecolor=style.colour, clip_on=False, zorder=2.5)
 
 
-def _label(axes: Axes, row: int, left: str, right: str) -> None:
-    """Write a row's label at its left and its answer at its right, where they need no margin."""
-    across = axes.get_yaxis_transform()
-    axes.text(0, row + 0.18, _shorten(left), transform=across, va="center", fontweight="bold")
-    axes.text(1, row + 0.18, right, transform=across, va="center", ha="right")
-
-
-def _shorten(text: str) -> str:
-    """Return a device's or user's text as it fits a row; the tables have it whole."""
-    clean = visible(text)
-    return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"
+def _bands(axes: Axes, top: float, bottom: float, floor: float | None) -> None:
+    """Draw what a ratio is held against: 1, the +-3 % of equivalence, and the noise floor as a dashed outline."""
+    axes.fill_between(_EQUIVALENT, top, bottom, color=GRID, linewidth=0, zorder=0.5)
+    axes.plot([1, 1], [top, bottom], color=INK, linewidth=1.2, zorder=1)
+    if _is_floor(floor):
+        for end in (1 / floor, floor):
+            axes.plot([end, end], [top, bottom], color=INK, linewidth=1, dashes=(3, 2), zorder=0.9)
 
 
 def _ratio_limits(rows: Sequence[RatioRow]) -> tuple[float, float]:
     """Return the ends of the axis: they hold every drawable ratio and 1.0, with room on both sides."""
-    values = [value for each in rows for value in (each.ratio, each.low, each.high) if value is not None]
+    values = [value for each in rows for value in (each.ratio, each.low, each.high, *each.blocks) if value is not None]
     values = [value for value in values if 1 / _FARTHEST <= value <= _FARTHEST]
     low, high = min([0.92, *values]), max([1.08, *values])
     room = (high / low) ** 0.06
@@ -227,7 +229,7 @@ def _ratio_ticks(low: float, high: float) -> list[float]:
 def _rates_in_words(series: Sequence[Series]) -> str:
     """Return what the chart shows, for those who hear the page."""
     words = [
-        f"{one.arm}: median {spell_rate(statistics.median(rates))} MiB/s, {len(rates)} blocks"
+        f"{one.arm}: median {spell_rate(statistics.median(rates))} MiB/s, {spell_count(len(rates), 'block')}"
         for one in series
         if (rates := _drawable(one))
     ]

@@ -9,7 +9,8 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports.spelling import spell_cycles, spell_duration, spell_instant, spell_rate, visible
+from reports.cliffs import note_run
+from reports.spelling import spell_cost, spell_cycles, spell_duration, spell_instant, spell_latency, spell_rate, visible
 
 
 @cache
@@ -24,7 +25,15 @@ def template_engine() -> Environment:
         lstrip_blocks=True,
     )
     engine.filters.update(
-        cycles=spell_cycles, duration=spell_duration, rate=spell_rate, instant=spell_instant, lines=_lines, href=_href
+        cycles=spell_cycles,
+        duration=spell_duration,
+        rate=spell_rate,
+        latency=spell_latency,
+        cost=spell_cost,
+        noted=note_run,
+        instant=spell_instant,
+        lines=_lines,
+        href=_href,
     )
     return engine
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from harness.core.errors import UsageError
 from harness.core.finding import Severity
 from harness.core.record import Record, decode
+from reports.conditions import view_conditions
+from reports.costs import CONSUMERS, PERCENTILES
 from reports.course import view_reasons, view_stages
 from reports.engine import template_engine
 from reports.marks import EMULATED, MEANINGS, SEVERITIES, VERDICTS
-from reports.throughput import SHOWN, find_primary, view_cells
+from reports.throughput import SHOWN, find_primary, primary_caveats, view_cells, view_grid
 from reports.times import ALL_KINDS, view_times
 
 _WORST_FIRST = (
@@ -40,7 +42,12 @@ def render_report(record: Record) -> str:
             emulated=EMULATED,
             reasons=view_reasons(record, stages),
             primary=find_primary(record),
+            caveats=primary_caveats(record),
             cells=view_cells(record),
+            grid=view_grid(record),
+            conditions=view_conditions(record.series),
+            percentiles=PERCENTILES,
+            consumers=CONSUMERS,
             shown=SHOWN,
             stages=stages,
             findings=[(finding, SEVERITIES[finding.severity]) for finding in findings],

@@ -76,6 +76,32 @@ def parse_instant(text: str) -> datetime | None:
         return None
 
 
+def spell_latency(latency_us: float) -> str:
+    """Return a latency in the unit that suits it, with three digits: ``82.0 µs``, ``1.25 ms``, ``701 ms``, ``2.00 s``."""
+    if not (math.isfinite(latency_us) and abs(latency_us) < 1e12):  # noqa: PLR2004 (weeks; but a record can say anything)
+        return "unknown"
+    for factor, unit in ((1e6, "s"), (1e3, "ms")):
+        if abs(latency_us) >= 0.9995 * factor:
+            return f"{_three_digits(latency_us / factor)} {unit}"
+    return f"{_three_digits(latency_us)} µs"
+
+
+def spell_cost(cost_s: float) -> str:
+    """Return CPU seconds per GiB without their unit, with three digits that mean something."""
+    if not (math.isfinite(cost_s) and abs(cost_s) < 1e9):  # noqa: PLR2004 (as above)
+        return "unknown"
+    return f"{cost_s:.3f}" if abs(cost_s) < 0.1 else _three_digits(cost_s)  # noqa: PLR2004
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2}f}"  # noqa: PLR2004
+
+
+def spell_count(count: int, noun: str) -> str:
+    """Return ``1 block``, ``2 blocks``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def spell_cycles(count: int) -> str:
     """Return how many round trips were asked for: ``one cycle``, ``2 cycles``."""
     return "one cycle" if count == 1 else f"{count} cycles"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.core.judgement import Judgement
 from harness.core.record import Record
 from harness.core.series import Series
 from reports.arms import ArmStyle, style_arms
+from reports.cliffs import find_caveats
+from reports.conditions import find_differences
+from reports.costs import Costs, view_costs
 
 SHOWN = ("driver", "speed")
-"""Confounders with a column of their own; the others stand in a table below."""
+"""Confounders with a column beside the rates; one table over all arms has them all."""
 
 
 @dataclass(frozen=True)
@@ -29,29 +31,41 @@ class ArmRow:
 
 
 @dataclass(frozen=True)
-class Confounder:
-    """One condition and its value in each arm, in the order of the rows."""
-
-    name: str
-    values: tuple[str, ...]
-
-    @property
-    def differs(self) -> bool:
-        """Return whether the arms were not measured under the same condition."""
-        return len(set(self.values)) > 1
-
-
-@dataclass(frozen=True)
 class CellView:
-    """One cell of the grid: arms, their conditions, judgements, and the charts (our own SVG; empty without data)."""
+    """One cell: its arms, what they cost, the conditions in which they differ, what weakens their figures, the judgements.
+
+    The charts are our own SVG; empty without data.
+    """
 
     cell: str
     primary: bool
     rows: tuple[ArmRow, ...]
-    confounders: tuple[Confounder, ...]
+    costs: tuple[Costs, ...]
+    differences: tuple[str, ...]
+    caveats: tuple[str, ...]
     judgements: tuple[Judgement, ...]
     rates: str
     ratios: str
+    seconds: str
+    latency: str
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """One cell in the table that people know: the median of each arm, and the judgement on the pair that decides."""
+
+    cell: str
+    medians: tuple[float | None, ...]
+    judgement: Judgement | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells as rows, arms as columns; ``pair`` is the judgement whose arm and base every row compares."""
+
+    arms: tuple[tuple[str, ArmStyle], ...]
+    rows: tuple[GridRow, ...]
+    pair: Judgement | None
 
 
 def find_primary(record: Record) -> Judgement | None:
@@ -59,21 +73,50 @@ def find_primary(record: Record) -> Judgement | None:
     return next((judgement for judgement in record.judgements if judgement.primary), None)
 
 
+def primary_caveats(record: Record) -> tuple[str, ...]:
+    """Return what weakens the sentence that opens the page: caveats on the two arms that it compares."""
+    primary = find_primary(record)
+    if primary is None:
+        return ()
+    pair = {primary.arm, primary.base}
+    return find_caveats([one for one in record.series if one.cell == primary.cell and one.arm in pair], record.void_arms)
+
+
+def view_grid(record: Record) -> Grid | None:
+    """Return the grid, the primary cell first; None where no more than one cell was measured."""
+    cells, pair = _cells(record), find_primary(record)
+    measured = [cell for cell in cells if any(one.cell == cell for one in record.series)]
+    if len(measured) < 2:  # noqa: PLR2004 (one cell has its own table)
+        return None
+    arms = style_arms(one.arm for one in record.series)
+    judged = {each.cell: each for each in record.judgements if pair and (each.arm, each.base) == (pair.arm, pair.base)}
+    medians = {(one.cell, one.arm): _median(one) for one in record.series}
+    rows = tuple(GridRow(cell, tuple(medians.get((cell, arm)) for arm in arms), judged.get(cell)) for cell in measured)
+    return Grid(tuple(arms.items()), rows, pair)
+
+
 def view_cells(record: Record) -> tuple[CellView, ...]:
     """Return the cells, the primary one first, the others in the order in which they were measured."""
     primary = find_primary(record)
+    decisive = primary.cell if primary is not None else None
+    return tuple(_view_cell(record, cell, number, primary=cell == decisive) for number, cell in enumerate(_cells(record)))
+
+
+def _cells(record: Record) -> tuple[str, ...]:
+    primary = find_primary(record)
     first = [primary.cell] if primary is not None else []
-    measured = [one.cell for one in record.series]
-    judged = [each.cell for each in record.judgements]
-    cells = dict.fromkeys([*first, *measured, *judged])
-    return tuple(_view_cell(record, cell, number, primary=cell in first) for number, cell in enumerate(cells))
+    return tuple(dict.fromkeys([*first, *(one.cell for one in record.series), *(each.cell for each in record.judgements)]))
 
 
 def _view_cell(record: Record, cell: str, number: int, *, primary: bool) -> CellView:
-    from reports.charts import rates_chart, ratio_chart  # noqa: PLC0415 (matplotlib takes half a second: only for figures)
+    # matplotlib takes half a second: only for figures
+    from reports.charts import rates_chart, ratio_chart  # noqa: PLC0415
+    from reports.latency_chart import latency_chart  # noqa: PLC0415
+    from reports.seconds_chart import seconds_chart  # noqa: PLC0415
 
     series = [one for one in record.series if one.cell == cell]
     judgements = tuple(each for each in record.judgements if each.cell == cell)
+    costs = view_costs(series)
     arms = [one.arm for one in record.series]
     styles = style_arms(arms)
     emulated = record.environment.emulated
@@ -81,21 +124,27 @@ def _view_cell(record: Record, cell: str, number: int, *, primary: bool) -> Cell
         cell=cell,
         primary=primary,
         rows=tuple(_row(one, styles[one.arm]) for one in series),
-        confounders=_confounders(series),
+        costs=costs,
+        differences=find_differences(series),
+        caveats=find_caveats(series, record.void_arms),
         judgements=judgements,
         rates=rates_chart(series, emulated=emulated, arms=arms, name=f"rates-{number}") if series else "",
-        ratios=ratio_chart(judgements, emulated=emulated, arms=arms, name=f"ratios-{number}") if judgements else "",
+        ratios=ratio_chart(judgements, series, emulated=emulated, arms=arms, name=f"ratios-{number}") if judgements else "",
+        seconds=seconds_chart(series, emulated=emulated, arms=arms, name=f"seconds-{number}"),
+        latency=latency_chart(costs, emulated=emulated, arms=arms, name=f"latency-{number}"),
     )
 
 
 def _row(series: Series, style: ArmStyle) -> ArmRow:
-    rates = [rate for rate in series.rates_mib_s if math.isfinite(rate)]
+    rates = _finite(series)
     blocks = len({sample.block for sample in series.samples})
-    if not rates:
-        return ArmRow(series, style, blocks, None, None, None)
-    return ArmRow(series, style, blocks, statistics.median(rates), min(rates), max(rates))
+    return ArmRow(series, style, blocks, _median(series), min(rates, default=None), max(rates, default=None))
 
 
-def _confounders(series: Sequence[Series]) -> tuple[Confounder, ...]:
-    names = dict.fromkeys(name for one in series for name in one.confounders)
-    return tuple(Confounder(name, tuple(one.confounders.get(name, "") for one in series)) for name in names)
+def _median(series: Series) -> float | None:
+    rates = _finite(series)
+    return statistics.median(rates) if rates else None
+
+
+def _finite(series: Series) -> list[float]:
+    return [rate for rate in series.rates_mib_s if math.isfinite(rate)]
