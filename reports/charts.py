@@ -19,7 +19,7 @@ from harness.core.judgement import Call, Judgement
 from harness.core.series import Series
 from reports.arms import ArmStyle, style_arms
 from reports.rows import COLOURS, STRIP, draw_grid, label_row, rows_figure, spread
-from reports.spelling import spell_count, spell_rate, visible
+from reports.spelling import spell_count, spell_rate, spell_ratio, visible
 from reports.svg import GRID, INK, SETTINGS, inline_svg
 
 _LARGEST_MIB_S = 1e15  # beyond it a figure is no measurement, and matplotlib's arithmetic overflows
@@ -83,7 +83,7 @@ def ratio_chart(
     Below an interval stands the ratio of each block, from ``series``; the noise floor is outlined where it is known.
     What was not judged keeps its row and says so. ``arms`` and ``name`` are as in ``rates_chart``.
     """
-    styles = style_arms([*arms, *(each.arm for each in judgements)])
+    styles = style_arms(each.arm for each in judgements) | style_arms(arms)  # one that was not measured takes no arm's look
     cells = {each.cell for each in judgements}
     rows = [_ratio_row(each, series, styles[each.arm], cell=len(cells) > 1) for each in judgements]
     return ratio_rows_chart(rows, emulated=emulated, name=name, title="Ratios", description=_ratios_in_words(judgements))
@@ -121,7 +121,7 @@ def block_ratios(judgement: Judgement, series: Sequence[Series]) -> tuple[float,
 def _ratio_row(judgement: Judgement, series: Sequence[Series], style: ArmStyle, *, cell: bool) -> RatioRow:
     ratio = judgement.ratio
     label = f"{judgement.arm} / {judgement.base}"
-    answer = judgement.call.value if ratio is None else f"{ratio:.3g}×, {judgement.call.value}"
+    answer = judgement.call.value if ratio is None else f"{spell_ratio(ratio)}, {judgement.call.value}"
     return RatioRow(
         f"{label}, {judgement.cell}" if cell else label,
         answer,
@@ -137,8 +137,8 @@ def _ratio_row(judgement: Judgement, series: Sequence[Series], style: ArmStyle, 
 def _ratio_axis(rows: Sequence[RatioRow]) -> str:
     """Return the label of the axis, which says what the bands are."""
     floors = sorted({one.floor for one in rows if _is_floor(one.floor)})
-    known = f"; dashes: noise floor ±{floors[-1] - 1:.1%}".replace("%", " %") if floors else ""
-    return f"ratio (logarithmic; band: ±3 %, equivalent{known})"
+    known = f"dashes: noise floor ±{100 * (floors[-1] - 1):.1f} %" if floors else "equivalent"
+    return f"ratio (logarithmic; band: ±3 %, {known})"
 
 
 def _is_floor(floor: float | None) -> TypeGuard[float]:

@@ -9,7 +9,7 @@ from harness.core.comparison import Change, Comparison, Effect, Shift, Side
 from reports.arms import style_arms
 from reports.engine import template_engine
 from reports.marks import EMULATED, OUTCOMES, SEVERITIES, VERDICTS, Mark
-from reports.spelling import columns, spell_instant, spell_rate, visible
+from reports.spelling import columns, spell_instant, spell_interval, spell_rate, spell_ratio, visible
 
 SHIFTS = {
     Shift.FASTER: Mark("up", "good", "faster", "▲"),
@@ -36,9 +36,6 @@ CHANGES = {
 _FALLEN = frozenset({Shift.SLOWER, Shift.LOWER})
 _UNSURE = (Shift.INCONCLUSIVE, Shift.NOT_COMPARABLE, Shift.NOT_JUDGED, Shift.ONLY_ONE)
 """Answers that need their sentence."""
-
-_NEAR = (0.001, 1000.0)
-"""Beyond these a ratio is no more than a direction."""
 
 
 @dataclass(frozen=True)
@@ -222,17 +219,6 @@ def spell_value(effect: Effect, value: float | None) -> str:
     return spell_ratio(value) if effect.base else spell_rate(value)
 
 
-def spell_ratio(ratio: float | None) -> str:
-    """Return ``1.04`` and the sign for times; empty where there is none."""
-    if ratio is None:
-        return ""
-    if not _NEAR[0] <= ratio <= _NEAR[1]:
-        return f"<{_NEAR[0]:g}×" if ratio < _NEAR[0] else f">{_NEAR[1]:g}×"
-    return f"{ratio:#.3g}×".replace(".×", "×")
-
-
 def spell_ends(effect: Effect) -> str:
     """Return ``[1.02, 1.06]``; empty where there is no interval."""
-    if effect.low is None or effect.high is None:
-        return ""
-    return f"[{spell_ratio(effect.low)[:-1]}, {spell_ratio(effect.high)[:-1]}]"
+    return spell_interval(effect.low, effect.high)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.core.series import Series
 from reports.arms import ArmStyle, style_arms
 
-CLOCK = "clock, its seconds in one of the runner's"
+CLOCK = "clock ratio"
 STICK = "stick"
 _CLOCK_GAP = 0.02
 """A clock that is off by more has false rates; so it is in the sentences of the judgements."""

@@ -10,7 +10,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from reports.cliffs import note_run
-from reports.spelling import spell_cost, spell_cycles, spell_duration, spell_instant, spell_latency, spell_rate, visible
+from reports.spelling import (
+    spell_cost,
+    spell_cycles,
+    spell_duration,
+    spell_instant,
+    spell_interval,
+    spell_latency,
+    spell_rate,
+    spell_ratio,
+    visible,
+)
 
 
 @cache
@@ -24,10 +34,12 @@ def template_engine() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    engine.globals.update(interval=spell_interval)
     engine.filters.update(
         cycles=spell_cycles,
         duration=spell_duration,
         rate=spell_rate,
+        ratio=spell_ratio,
         latency=spell_latency,
         cost=spell_cost,
         noted=note_run,

@@ -113,7 +113,7 @@ def _answer(samples: Sequence[Sample]) -> str:
     stalled = sum(len(sample.stalls) for sample in samples)
     cliff = typical_cliff(samples)
     words = [cliff.words] if cliff else []
-    words += [f"stalls: {stalled}"] if stalled else []
+    words += [spell_count(stalled, "stall")] if stalled else []
     return ", ".join(words) or spell_count(sum(bool(_drawable(sample)) for sample in samples), "block")
 
 

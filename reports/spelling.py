@@ -15,6 +15,8 @@ Cn (unassigned) holds the noncharacters, which no XML may contain.
 
 _MINUTE_S = 60
 _HOUR_S = 3600
+_NEAR = (0.001, 1000.0)
+"""Beyond these a ratio is no more than a direction."""
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -74,6 +76,20 @@ def parse_instant(text: str) -> datetime | None:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):  # not a time; or one whose UTC lies outside the calendar
         return None
+
+
+def spell_ratio(ratio: float | None) -> str:
+    """Return ``1.04`` and the sign for times; empty where there is none."""
+    if ratio is None:
+        return ""
+    if not _NEAR[0] <= ratio <= _NEAR[1]:
+        return f"<{_NEAR[0]:g}×" if ratio < _NEAR[0] else f">{_NEAR[1]:g}×"
+    return f"{ratio:#.3g}×".replace(".×", "×")
+
+
+def spell_interval(low: float | None, high: float | None) -> str:
+    """Return ``[1.02, 1.06]``; empty where there is no interval."""
+    return "" if low is None or high is None else f"[{spell_ratio(low)[:-1]}, {spell_ratio(high)[:-1]}]"
 
 
 def spell_latency(latency_us: float) -> str:
