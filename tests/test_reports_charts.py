@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 
 from harness.core.judgement import Call
 from harness.core.series import Sample, Series
 from reports.arms import STYLES, style_arms
-from reports.charts import rates_chart, ratio_chart
+from reports.charts import block_ratios, rates_chart, ratio_chart
+from reports.costs import view_costs
+from reports.latency_chart import latency_chart
+from reports.seconds_chart import seconds_chart
 from tests.records import sample_judgement, sample_record, sample_series
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -18,6 +22,28 @@ _SVG = "{http://www.w3.org/2000/svg}"
 
 def _series(*rates_mib_s: float) -> Series:
     return Series("c", "pci", tuple(Sample(block, 0, rate, 1.0) for block, rate in enumerate(rates_mib_s)))
+
+
+def _timed(*seconds_mib_s: tuple[float, ...], cliff_at: int | None = None, stalls: tuple[int, ...] = ()) -> Series:
+    """Return a series with the seconds of each block; a cliff and stalls are those of the first."""
+    samples = [Sample(block, 0, 100.0, 5.0, seconds_mib_s=seconds) for block, seconds in enumerate(seconds_mib_s)]
+    samples[0] = msgspec.structs.replace(samples[0], cliff_at=cliff_at, stalls=stalls)
+    return Series("c", "pci", tuple(samples))
+
+
+def _slow(*latencies_us: float | None) -> Series:
+    p50, p99, p999 = latencies_us
+    return Series("c", "pci", (Sample(0, 0, 1.0, 1.0, latency_p50_us=p50, latency_p99_us=p99, latency_p999_us=p999),))
+
+
+def _coordinates(svg: str) -> str:
+    return re.sub(r"<(text|desc|title).*?</\1>", "", svg)
+
+
+def _lines(svg: str) -> int:
+    """Return how many thin lines of an arm's colour there are."""
+    paths = [element.get("style", "") for element in _parse(svg).iter(f"{_SVG}path")]
+    return sum("--arm-" in style and "stroke-opacity: 0.75" in style for style in paths)
 
 
 def _parse(svg: str) -> ET.Element:
@@ -131,3 +157,115 @@ def test_arms_keep_their_look_whatever_stands_beside_them() -> None:
     assert len({style.marker for style in styles.values()}) == len({style.css for style in styles.values()}) == 6
     assert len(style_arms(f"arm{number}" for number in range(20))) == 20
     assert all(style.glyph for style in STYLES)
+
+
+def test_ratio_chart_has_a_ring_for_each_block() -> None:
+    """Beside the interval stand the ratios of the blocks that both arms measured, each of its own block."""
+    arm = Series("c", "pci", tuple(Sample(block, 0, rate, 1.0) for block, rate in ((0, 4.0), (1, 6.0), (3, 9.0), (4, 0.0))))
+    base = Series("c", "usb-host", tuple(Sample(block, 0, rate, 1.0) for block, rate in ((1, 2.0), (0, 4.0), (2, 5.0), (4, 1.0))))
+    judgement = sample_judgement(cell="c")
+    bare, whole = ratio_chart([judgement]), ratio_chart([judgement], [arm, base])
+
+    assert block_ratios(judgement, [arm, base]) == (1.0, 3.0)
+    assert _marks(whole) - _marks(bare) == 2
+
+
+def test_ratio_chart_outlines_the_noise_floor() -> None:
+    """A known floor is two dashed lines and a word on the axis; an unknown or absurd one is neither."""
+    known = ratio_chart([sample_judgement(floor=1.004)])
+
+    assert "ratio (logarithmic; band: ±3 %, dashes: noise floor ±0.4 %)" in _texts(known)
+    assert known.count("stroke-dasharray: 3,2") == 2
+    for floor in (None, 1.0, 0.0, -2.0, 1e300):
+        svg = ratio_chart([sample_judgement(floor=floor)])
+        assert "noise floor" not in svg
+        assert "stroke-dasharray" not in svg
+
+
+def test_seconds_chart_has_a_line_for_each_block() -> None:
+    """Each block of an arm is a thin line with a mark at its end, dashed as the arm is; arms without seconds have no panel."""
+    series = [_timed((9.0, 8.0), (7.0, 9.0), (8.0, 8.0)), sample_series("native", 100.0)]
+    svg = seconds_chart(series, emulated=True)
+
+    assert _lines(svg) == 3
+    assert _marks(svg) == 3
+    assert "stroke-dasharray" in svg
+    assert "native" not in _texts(svg)
+    assert "3 blocks" in _texts(svg)
+    assert "virtual bench: figures are not hardware figures" in _texts(svg)
+
+
+def test_seconds_chart_marks_cliffs_and_stalls() -> None:
+    """A cliff has a bar and the rates before and after it in words, a stall a cross and a word, for the ear too."""
+    seconds = (400.0, 402.0, 0.5, 120.0, 122.0)
+    plain = seconds_chart([_timed(seconds)], emulated=False)
+    marked = seconds_chart([_timed(seconds, cliff_at=2, stalls=(2,))], emulated=False)
+    words = "burst 401.0, sustained 120.0 MiB/s, 1 stall"
+
+    assert words in _texts(marked)
+    assert words in (_parse(marked)[1].text or "")
+    assert marked.count("<use") == plain.count("<use") + 1
+    assert "stall" not in plain
+
+
+@pytest.mark.parametrize("cliff_at", [-1, 0, 5, 10**9])
+def test_seconds_chart_ignores_a_cliff_outside_of_the_run(cliff_at: int) -> None:
+    """A cliff or a stall at a second that the run did not have is not drawn."""
+    seconds = (400.0, 402.0, 120.0, 121.0, 122.0)
+
+    assert seconds_chart([_timed(seconds, cliff_at=cliff_at)], emulated=False) == seconds_chart([_timed(seconds)], emulated=False)
+    assert "<use" in seconds_chart([_timed(seconds, stalls=(-1, 5, 10**9))], emulated=False)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [(1.0,), (0.0, 0.0), (1e300, 1.0), (1e14, 1e-9), (float("nan"), 5.0), (5.0, float("inf")), (-3.0, 2.0)],
+    ids=["one", "zero", "too-huge", "huge", "nan", "infinite", "negative"],
+)
+def test_seconds_chart_survives_any_rate(seconds: tuple[float, ...]) -> None:
+    """A chart is made of any seconds, without a warning and with no coordinate that is no number."""
+    svg = seconds_chart([_timed(seconds, cliff_at=1, stalls=(0, 1))], emulated=False)
+
+    assert not re.search(r"\b(nan|inf)\b", _coordinates(svg))
+
+
+def test_charts_of_what_nobody_measured_are_none() -> None:
+    """Without seconds and without latencies there is no chart: what is unknown is never drawn as zero."""
+    series = sample_record().series
+
+    assert seconds_chart(series, emulated=True) == ""
+    assert seconds_chart([_timed((float("nan"),))], emulated=True) == ""
+    assert view_costs(series) == ()
+    assert latency_chart((), emulated=True) == ""
+    assert latency_chart(view_costs([_slow(0.0, None, -1.0)]), emulated=True) == ""
+
+
+def test_latency_chart_has_three_marks_for_an_arm() -> None:
+    """Each arm has its percentiles from left to right, their values in words, and the unit on the axis."""
+    svg = latency_chart(view_costs([_slow(82.0, 1250.0, 20_000.0)]), emulated=True)
+    x = [float(element.get("x", "nan")) for element in _parse(svg).iter(f"{_SVG}use") if "--arm-" in element.get("style", "")]
+
+    assert len(x) == 3
+    assert x == sorted(x)
+    assert "82.0 µs, 1.25 ms, 20.0 ms" in _texts(svg)
+    assert {"100 µs", "1 ms", "10 ms"} <= set(_texts(svg))
+    assert "pci: p50 82.0 µs, p99 1.25 ms, p99.9 20.0 ms" in (_parse(svg)[1].text or "")
+
+
+@pytest.mark.parametrize("latencies_us", [(1.0, 1.0, 1.0), (1e-300, 1e300, 5.0), (700e3, 801e3, 801e3), (1e-3, 1.0, 1e9)])
+def test_latency_chart_survives_any_latency(latencies_us: tuple[float, float, float]) -> None:
+    """A chart is made of any latencies, with no more than six ticks and no coordinate that is no number."""
+    svg = latency_chart(view_costs([_slow(*latencies_us)]), emulated=False)
+    ticks = [text for text in _texts(svg) if re.fullmatch(r"[\d.e+-]+ (µs|ms|s)", text)]
+
+    assert 1 <= len(ticks) <= 6
+    assert not re.search(r"\b(nan|inf)\b", _coordinates(svg))
+
+
+def test_arms_look_the_same_where_another_was_not_measured() -> None:
+    """An arm that is only judged takes no look from one that was measured."""
+    missing = sample_judgement(arm="native", base="first", ratio=None, low=None, high=None, call=Call.NOT_JUDGED)
+    svg = ratio_chart([missing, sample_judgement(arm="first", base="second")], arms=["first", "second"])
+
+    assert "--arm-0" in svg
+    assert "--arm-1" not in svg
