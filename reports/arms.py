@@ -32,6 +32,8 @@ STYLES = (
     ArmStyle("D", "◆", "#7a3fb5", 3, (7, 2, 2, 2)),
     ArmStyle("v", "▼", "#0b7261", 4, (4, 2)),
     ArmStyle("P", "✚", "#a3265e", 5, (7, 2, 2, 2, 2, 2)),
+    ArmStyle("<", "◀", "#5c6b00", 6, (1, 1)),
+    ArmStyle(">", "▶", "#7a4b1e", 7, (10, 3)),
 )
 _KNOWN = {"native": 0, "pci": 1, "usb-host": 2, "virtio-blk": 3}
 

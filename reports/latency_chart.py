@@ -21,15 +21,8 @@ from reports.svg import INK, SETTINGS, inline_svg
 _ROW = 48
 _LEAST_US, _MOST_US = 1e-3, 1e9
 _MOST_TICKS = 6
-_STEPS = (
-    (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9),
-    (1, 2, 3, 4, 5, 6, 7, 8, 9),
-    (1, 2, 3, 5, 7),
-    (1, 2, 5),
-    (1, 3),
-    (1,),
-)
-"""Where a decade has ticks, from fine to coarse."""
+_STEPS = (1, 2, 5, 3, 7, 1.5, 4, 6, 8, 9, 1.2, 2.5, 1.1, 1.3, 1.4, 3.5, 4.5)
+"""Where a decade may have ticks, the roundest first."""
 
 
 def latency_chart(costs: Sequence[Costs], *, emulated: bool, arms: Sequence[str] = (), name: str = "latency") -> str:
@@ -68,14 +61,14 @@ def _dress(axes: Axes, low: float, high: float) -> list[float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return the round values between the ends, as many as the finest of some steps gives without crowding."""
+    """Return round values between the ends, the roundest first to be chosen, with room for a label between any two."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in _STEPS:
-        ticks = [step * 10.0**power for power in decades for step in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= _MOST_TICKS:
-            return ticks
-    return ticks[:: math.ceil(len(ticks) / _MOST_TICKS)]
+    gap = math.log(high / low) / _MOST_TICKS
+    chosen: list[float] = []
+    for tick in (step * 10.0**power for step in _STEPS for power in decades):
+        if low <= tick <= high and all(abs(math.log(tick / other)) >= gap for other in chosen):
+            chosen.append(tick)
+    return sorted(chosen)
 
 
 def _spell_tick(value_us: float) -> str:
