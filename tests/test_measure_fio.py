@@ -250,6 +250,9 @@ def test_rate_leaves_the_queue_at_both_ends_out() -> None:
 
     assert parse_fio(documents(*printed)).rate_mib_s == pytest.approx(10.0)
     assert parse_fio(documents(*short)).rate_mib_s == pytest.approx(10.0, rel=0.01)
+    waiting = ((257, 1), (506, 4), (860, 7), (1109, 10), (1458, 13), (1759, 15), (1811, 22))
+    asked = {"name": "SEQ1M-Q8T1-read", "bs": "1048576", "iodepth": "8", "runtime": "1500ms"}
+    assert parse_fio(documents(*waiting, **{"job options": asked})).rate_mib_s == pytest.approx(10.0, rel=0.01)
     assert parse_fio(documents(*short)).seconds_mib_s == pytest.approx((10 / 1.104,), abs=0.01)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ _LEAST_SECOND_MS = 500
 """A shorter piece of a second at a run's end says too little of its rate."""
 _SECOND_MS = 950
 """fio's looks come a little early or late."""
+_LATE_MS = 10
 _TAIL_CHARACTERS = 2000
 _OURS = frozenset({errno.EPERM, errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EINVAL, errno.ENOMEM, errno.ENOSYS})
 """Errors of a wrong path, right or option; all others (EIO, ENODEV, EREMOTEIO, ETIMEDOUT ...) come from the disk."""
@@ -97,6 +99,12 @@ def parse_fio(data: bytes) -> FioResult:
 class _Options(msgspec.Struct):
     bs: int
     iodepth: int
+    runtime: str = ""
+
+    @property
+    def runtime_ms(self) -> float:
+        """Return for how long reads were begun: as it stands in ``fio_args``."""
+        return int(self.runtime[:-2]) if re.fullmatch(r"\d{1,9}ms", self.runtime) else math.inf
 
 
 class _Latency(msgspec.Struct):
@@ -158,8 +166,12 @@ class _Look:
 
 
 def _looks(jobs: Sequence[_Job], last: _Job) -> list[_Look]:
-    """Return what fio saw in the run. During the ramp it prints nothing or zeros; after the run's end the whole again (3.33)."""
-    looks = [_Look(job.read.runtime, job.read.io_bytes) for job in jobs if 0 < job.read.runtime < last.read.runtime]
+    """Return what fio saw while it read. During the ramp it prints nothing or zeros; after the run's end the whole again (3.33).
+
+    When the time is up it waits for the reads that are under way, and no longer counts each as it ends.
+    """
+    end_ms = min(last.read.runtime - 1, last.options.runtime_ms + _LATE_MS)
+    looks = [_Look(job.read.runtime, job.read.io_bytes) for job in jobs if 0 < job.read.runtime <= end_ms]
     return [look for before, look in zip([_Look(0, 0), *looks], looks, strict=False) if look.at_ms > before.at_ms]
 
 
