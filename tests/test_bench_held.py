@@ -83,3 +83,12 @@ def test_held_key_lies_beside() -> None:
 def test_dump_toml_reads_back(document: dict[str, Any]) -> None:
     """Whatever strings a document holds, TOML's own reader gives them back."""
     assert tomllib.loads(dump_toml(document)) == document
+
+
+def test_dump_toml_spells_lists_of_tables() -> None:
+    """Arms of throughput are tables in a list, whose keys are no JSON."""
+    document = {"throughput": {"profile": "quick", "arm": [{"name": "a b", "kind": "pci", "stick": ""}, {"n": 1, "gone": None}]}}
+
+    read = tomllib.loads(dump_toml(document))
+
+    assert read["throughput"]["arm"] == [{"name": "a b", "kind": "pci", "stick": ""}, {"n": 1}]

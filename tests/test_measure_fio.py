@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.measure.design import PRIMARY_CELL, PROFILES, READ_CELLS, WRITE_CELLS, Cell
-from harness.measure.fio import FioResult, fio_args, parse_fio
+from harness.measure.fio import fio_args
+from harness.measure.fio_output import FioResult, parse_fio
 
 QUICK = PROFILES["quick"]
 STICK = "/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_TP0001-0:0"
@@ -84,7 +85,7 @@ def test_args_name_every_choice() -> None:
         "--group_reporting",
         "--percentile_list=50:99:99.9",
         "--eta=never",
-        "--status-interval=1",
+        "--status-interval=250ms",
         "--output-format=json",
     ]
 
@@ -131,7 +132,6 @@ def test_parse_gives_units_of_the_names() -> None:
         cpu_user_percent=0.5,
         cpu_system_percent=8.366534,
         version="fio-3.33",
-        seconds_mib_s=(39.94,),
     )
 
 
@@ -228,12 +228,52 @@ def test_sample_carries_rate_and_place() -> None:
     assert sample.host_cpu_s_per_gib is None
 
 
+def documents(*looks: tuple[int, int], **changes: Any) -> bytes:
+    """Return what fio prints that looked at its run at these milliseconds and MiB; the last look is the end of the run."""
+    made = [output(runtime=ms, io_mib=mib, reads=mib, bw_bytes=mib * 2**20 * 1000 // max(ms, 1)) for ms, mib in looks]
+    for each in made:
+        each["jobs"][0] |= changes
+    return b"\n".join(json.dumps(each, indent=2).encode() for each in made)
+
+
 def test_parse_reads_a_document_for_each_second() -> None:
-    """The last document is the run; the others before it give the rate of each second, a short piece at the end none."""
-    documents = [output(runtime=ms, io_mib=mib, reads=mib) for ms, mib in ((1001, 40), (2001, 50), (2100, 54))]
-    found = parse_fio(b"\n".join(json.dumps(each, indent=2).encode() for each in documents))
-    assert (found.runtime_s, found.total_bytes >> 20) == (2.1, 54)
+    """The last document is the run; those before it give the rate of each second, a short piece at the end none."""
+    found = parse_fio(documents((1001, 40), (2001, 50), (2100, 54), (2200, 62)))
+    assert (found.runtime_s, found.total_bytes >> 20) == (2.2, 62)
     assert found.seconds_mib_s == pytest.approx((39.96, 10.0))
+
+
+def test_rate_leaves_the_queue_at_both_ends_out() -> None:
+    """What fio 3.33 printed of a stick of 10 MiB/s with a queue of 8 is read as 10 MiB/s, though fio's own rate is 11.1."""
+    printed = ((1002, 11), (2002, 21), (3002, 31), (4002, 41), (5002, 51), (5302, 59))
+    short = ((0, 0), (261, 1), (511, 4), (855, 7), (1104, 10), (1464, 13), (1701, 21), (1701, 21))
+
+    assert parse_fio(documents(*printed)).rate_mib_s == pytest.approx(10.0)
+    assert parse_fio(documents(*short)).rate_mib_s == pytest.approx(10.0, rel=0.01)
+    waiting = ((257, 1), (506, 4), (860, 7), (1109, 10), (1458, 13), (1759, 15), (1811, 22))
+    asked = {"name": "SEQ1M-Q8T1-read", "bs": "1048576", "iodepth": "8", "runtime": "1500ms"}
+    assert parse_fio(documents(*waiting, **{"job options": asked})).rate_mib_s == pytest.approx(10.0, rel=0.01)
+    assert parse_fio(documents(*short)).seconds_mib_s == pytest.approx((10 / 1.104,), abs=0.01)
+
+
+def test_rate_of_a_run_that_was_hardly_looked_at_is_fios() -> None:
+    """Where two looks are too near to each other, or nothing came between them, fio's own rate is the best there is."""
+    assert parse_fio(documents((1700, 10), (2000, 20))).rate_mib_s == 10.0
+    assert parse_fio(documents((100, 4), (200, 5), (2000, 20))).rate_mib_s == 10.0
+    assert parse_fio(documents((100, 20), (1900, 20), (2000, 20))).rate_mib_s == 10.0
+
+
+def test_rate_of_a_steady_state_is_that_of_its_seconds() -> None:
+    """A run that began fast and became steady has the rate of its last seconds, and the fall as its cliff; else that of all."""
+    looks = ((1000, 40), (2000, 80), (3000, 90), (4000, 100), (5000, 110), (6000, 120), (7000, 130), (7300, 138))
+    steady = parse_fio(documents(*looks, steadystate={"attained": 1, "duration": 4}))
+    unsteady = parse_fio(documents(*looks, steadystate={"attained": 0, "duration": 4}))
+
+    assert [steady.rate_mib_s, unsteady.rate_mib_s] == pytest.approx([10.0, 15.0])
+    assert [steady.steady, unsteady.steady] == [True, False]
+    assert parse_fio(documents(*looks)).steady is None
+    assert steady.sample(0, 0).cliff_at == 2
+    assert steady.sample(0, 0).stalls == ()
 
 
 def run_fio(args: list[str]) -> bytes:

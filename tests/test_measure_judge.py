@@ -252,6 +252,33 @@ def test_drifting_ratio_is_an_unfit_bench() -> None:
     assert judge(series(PCI, 20, falling), series(USB_HOST, 10, falling)).call is Call.FASTER
 
 
+def unsteady(measured: Series, blocks: int) -> Series:
+    """Return the series with a first few runs that found no steady state, and read ten times as fast."""
+    samples = tuple(
+        msgspec.structs.replace(
+            each, steady=each.block >= blocks, rate_mib_s=each.rate_mib_s * (10 if each.block < blocks else 1)
+        )
+        for each in measured.samples
+    )
+    return msgspec.structs.replace(measured, samples=samples)
+
+
+def test_run_without_a_steady_state_is_left_out() -> None:
+    """A block whose run found no steady state is no pair; the others are judged, and the sentence counts them."""
+    judgement = judge(unsteady(series(PCI, 79), 1), series(USB_HOST, 10, STEADY))
+
+    assert (judgement.call, judgement.blocks) == (Call.FASTER, 5)
+    assert judgement.ratio == pytest.approx(7.9, rel=0.01)
+
+
+def test_arm_without_a_steady_state_is_not_judged() -> None:
+    """An arm of which more than a quarter of the runs found no steady state has no rate to compare, and that is said."""
+    judgement = judge(unsteady(series(PCI, 79), 2), series(USB_HOST, 10, STEADY))
+
+    assert judgement.call is Call.NOT_JUDGED
+    assert judgement.sentence == "not judged: PCI passthrough found no steady state in 2 of 6 runs, SEQ1M Q8T1 read"
+
+
 def test_arm_that_comes_twice_is_the_noise_floor() -> None:
     """An effect whose interval reaches into what one arm differed from itself is inconclusive; one beyond it is called."""
     twin = series("usb-host-again", 10.25, STEADY)

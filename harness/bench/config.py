@@ -125,9 +125,10 @@ class ArmSection(Section, frozen=True):
 
 
 class ThroughputSection(Section, frozen=True):
-    """What is measured unless the command line says otherwise; ``arm`` takes the place of the profile's arms."""
+    """What is measured unless the command line says otherwise; ``cells`` and ``arm`` take the place of the profile's."""
 
     profile: Literal["smoke", "quick", "standard"] | None = None
+    cells: tuple[Literal["SEQ1M Q8T1 read", "SEQ1M Q1T1 read", "RND4K Q32T1 read", "RND4K Q1T1 read"], ...] = ()
     allow_unlike: tuple[Literal["driver", "speed"], ...] = ()  # arms that differ in it are compared nevertheless
     arm: tuple[ArmSection, ...] = ()
 

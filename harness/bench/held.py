@@ -88,5 +88,9 @@ def _key(key: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """JSON's spelling is TOML's, but for DEL, which TOML wants escaped."""
+    """Return a value in TOML's spelling: it is JSON's, but for tables, and for DEL, which TOML wants escaped."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(key)} = {_value(each)}' for key, each in value.items() if each is not None)}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -132,7 +132,8 @@ class Profile:
     """How much is measured, and whether that is enough for a verdict; ``dataclasses.replace`` makes variants.
 
     All arms read the same window of the disk: ``window_mib`` from ``offset_mib``. ``blocks`` are measured whatever they say, and
-    up to ``most_blocks`` while the primary comparison is less certain than ``judge.PRECISION``.
+    up to ``most_blocks`` while the primary comparison is less certain than ``judge.PRECISION``. With ``steady_s`` a run lasts
+    until its rate was steady for so long, and ``runtime_s`` at most.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Profile:
     ways: tuple[Way, ...] = known_ways(NATIVE, PCI, USB_HOST)
     offset_mib: int = 0
     most_blocks: int = 0  # 0: never more than ``blocks``
+    steady_s: int = 0  # 0: not asked for
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -180,12 +182,13 @@ PROFILES = {
             "standard",
             8,
             READ_CELLS,
-            runtime_s=5.0,
+            runtime_s=15.0,
             ramp_s=1.0,
             window_mib=1024,
             verdict=True,
             ways=(*known_ways(*KINDS), Way(USB_HOST + AGAIN, USB_HOST)),
             most_blocks=20,
+            steady_s=5,
         ),
     )
 }

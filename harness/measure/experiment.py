@@ -18,7 +18,8 @@ from harness.machine.passthrough import MOVE_TIMEOUT_S
 from harness.measure.arms import CONFOUNDERS, Arm, parse_confounders
 from harness.measure.cost import Meter, Usage, with_cost
 from harness.measure.design import Cell, Profile, plan_blocks
-from harness.measure.fio import fio_command, parse_fio
+from harness.measure.fio import fio_command
+from harness.measure.fio_output import parse_fio
 from harness.measure.judge import PRECISION, needs_more
 from harness.transport.protocol import Transport
 

@@ -40,6 +40,8 @@ UNFIT_HALF_WIDTH = 0.25
 """Beyond it the blocks say nothing."""
 CLOCK_GAP = 0.02
 """A system whose clock differs more from the runner's is told: its fio counts other seconds."""
+UNSTEADY = 0.25
+"""A run that found no steady state is left out of its pair; an arm with a larger share of them is compared with nothing."""
 LEAST_FOR_TREND = 6
 """Fewer blocks show no trend at 99 %: of all orders of five, 1 in 60 rises or falls throughout."""
 DECISIVE_CONFOUNDERS = ("driver", "speed")
@@ -184,10 +186,20 @@ def _pair(series: Sequence[Series], cell: str, arm: str, base: str, decisive: Se
         values = ours.confounders.get(key), theirs.confounders.get(key)
         if None not in values and values[0] != values[1]:
             raise BenchError(f"the {key} differs, {values[0]} in {arm_name(arm)} and {values[1]} in {arm_name(base)}, {cell}")
-    logs = log_ratios(ours, theirs)
+    logs = log_ratios(*(_steady(one) for one in (ours, theirs)))
     if not logs:
         raise BenchError(f"{arm_name(arm)} and {arm_name(base)} have no block in common, {cell}")
     return _Pair(cell, ours, theirs, logs)
+
+
+def _steady(series: Series) -> Series:
+    """Return the series without the runs that found no steady state; if those are too many, it has no rate of its own."""
+    kept = tuple(sample for sample in series.samples if sample.steady is not False)
+    missing = len(series.samples) - len(kept)
+    if missing > UNSTEADY * len(series.samples):
+        which = f"{missing} of {len(series.samples)} runs, {series.cell}"
+        raise BenchError(f"{arm_name(series.arm)} found no steady state in {which}")
+    return msgspec.structs.replace(series, samples=kept) if missing else series
 
 
 def _find(series: Sequence[Series], cell: str, arm: str) -> Series:
