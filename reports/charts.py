@@ -35,7 +35,8 @@ _INTERVAL, _BLOCKS = 0.24, 0.42  # where in a strip the interval lies, and where
 class RatioRow:
     """One row of a chart of ratios: what it is of, what was found, and the ratio with the ends of its interval.
 
-    ``blocks`` are the ratios of the single blocks; ``floor`` the factor by which an arm came out different from itself.
+    ``blocks`` are the ratios of the single blocks, ``left_out`` of those that do not count; ``floor`` is the factor by which an
+    arm came out different from itself.
     """
 
     label: str
@@ -45,6 +46,7 @@ class RatioRow:
     high: float | None
     style: ArmStyle
     blocks: tuple[float, ...] = ()
+    left_out: tuple[float, ...] = ()
     floor: float | None = None
 
 
@@ -107,15 +109,19 @@ def ratio_rows_chart(rows: Sequence[RatioRow], *, emulated: bool, name: str, tit
     return inline_svg(figure, name=name, title=title, description=description, colours=COLOURS)
 
 
-def block_ratios(judgement: Judgement, series: Sequence[Series]) -> tuple[float, ...]:
-    """Return rate of arm / rate of base of each block that both measured, in their order; what has no ratio is left out."""
+def block_ratios(judgement: Judgement, series: Sequence[Series], *, steady: bool) -> tuple[float, ...]:
+    """Return rate of arm / rate of base of each block that both measured, in their order; what has no ratio is left out.
+
+    A judgement rests on blocks in which no run was found to be unsteady: those with ``steady``, the others without it.
+    """
     of_cell = [one for one in series if one.cell == judgement.cell]
     arm, base = (
-        {sample.block: sample.rate_mib_s for one in of_cell if one.arm == name for sample in one.samples}
+        {sample.block: sample for one in of_cell if one.arm == name for sample in one.samples}
         for name in (judgement.arm, judgement.base)
     )
-    shared = [(arm[block], base[block]) for block in sorted(arm.keys() & base.keys())]
-    return tuple(ours / theirs for ours, theirs in shared if 0 < ours < _LARGEST_MIB_S and 0 < theirs < _LARGEST_MIB_S)
+    pairs = [(arm[block], base[block]) for block in sorted(arm.keys() & base.keys())]
+    rates = [(ours.rate_mib_s, theirs.rate_mib_s) for ours, theirs in pairs if steady != (False in {ours.steady, theirs.steady})]
+    return tuple(ours / theirs for ours, theirs in rates if 0 < ours < _LARGEST_MIB_S and 0 < theirs < _LARGEST_MIB_S)
 
 
 def _ratio_row(judgement: Judgement, series: Sequence[Series], style: ArmStyle, *, cell: bool) -> RatioRow:
@@ -129,7 +135,8 @@ def _ratio_row(judgement: Judgement, series: Sequence[Series], style: ArmStyle, 
         judgement.low,
         judgement.high,
         style,
-        block_ratios(judgement, series),
+        block_ratios(judgement, series, steady=True),
+        block_ratios(judgement, series, steady=False),
         judgement.floor,
     )
 
@@ -179,7 +186,7 @@ def _interval(axes: Axes, row: int, one: RatioRow) -> None:
     ratio, low, high, style = one.ratio, one.low, one.high, one.style
     label_row(axes, row, one.label, one.answer)
     top, bottom = row + STRIP[0], row + STRIP[1]
-    height = top + (bottom - top) * (_INTERVAL if one.blocks else 0.5)
+    height = top + (bottom - top) * (_INTERVAL if one.blocks or one.left_out else 0.5)
     _bands(axes, top, bottom, one.floor)
     if low is not None and high is not None and low <= high:
         left, right = axes.get_xlim()
@@ -188,9 +195,11 @@ def _interval(axes: Axes, row: int, one: RatioRow) -> None:
         axes.plot(ends, [height, height], color=style.colour, linestyle="none", marker="|", markersize=10, zorder=2)
     if ratio is not None and 1 / _FARTHEST <= ratio <= _FARTHEST:
         axes.plot([ratio], [height], marker=style.marker, markersize=8, color=style.colour, clip_on=False, zorder=3)
-    drawn = [each for each in one.blocks if 1 / _FARTHEST <= each <= _FARTHEST]
-    heights = spread(len(drawn), top + (bottom - top) * _BLOCKS, bottom)
-    axes.plot(drawn, heights, "o", markersize=3.2, color="none", markeredgecolor=style.colour, clip_on=False, zorder=2.5)
+    below = top + (bottom - top) * _BLOCKS
+    for ratios, marker in ((one.blocks, "o"), (one.left_out, "x")):
+        drawn = [each for each in ratios if 1 / _FARTHEST <= each <= _FARTHEST]
+        heights = spread(len(drawn), below, bottom)
+        axes.plot(drawn, heights, marker, markersize=3.2, color="none", markeredgecolor=style.colour, clip_on=False, zorder=2.5)
 
 
 def _bands(axes: Axes, top: float, bottom: float, floor: float | None) -> None:
@@ -204,7 +213,9 @@ def _bands(axes: Axes, top: float, bottom: float, floor: float | None) -> None:
 
 def _ratio_limits(rows: Sequence[RatioRow]) -> tuple[float, float]:
     """Return the ends of the axis: they hold every drawable ratio and 1.0, with room on both sides."""
-    values = [value for each in rows for value in (each.ratio, each.low, each.high, *each.blocks) if value is not None]
+    values = [
+        value for each in rows for value in (each.ratio, each.low, each.high, *each.blocks, *each.left_out) if value is not None
+    ]
     values = [value for value in values if 1 / _FARTHEST <= value <= _FARTHEST]
     low, high = min([0.92, *values]), max([1.08, *values])
     room = (high / low) ** 0.06

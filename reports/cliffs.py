@@ -14,7 +14,7 @@ _LARGEST_MIB_S = 1e15
 
 @dataclass(frozen=True)
 class Cliff:
-    """From which second on a run was slower for good, and its median rate before and from there."""
+    """From which second on a run was slower for good, and its median rate before and from there, stalls apart."""
 
     at_s: int
     burst_mib_s: float
@@ -31,7 +31,10 @@ def find_cliff(sample: Sample) -> Cliff | None:
     at_s, seconds = sample.cliff_at, sample.seconds_mib_s
     if at_s is None or not 0 < at_s < len(seconds) or not all(0 <= rate < _LARGEST_MIB_S for rate in seconds):
         return None
-    return Cliff(at_s, statistics.median(seconds[:at_s]), statistics.median(seconds[at_s:]))
+    flowing = [(second, rate) for second, rate in enumerate(seconds) if second not in sample.stalls]
+    burst = [rate for second, rate in flowing if second < at_s]
+    sustained = [rate for second, rate in flowing if second >= at_s]
+    return Cliff(at_s, statistics.median(burst), statistics.median(sustained)) if burst and sustained else None
 
 
 def typical_cliff(samples: Sequence[Sample]) -> Cliff | None:
@@ -65,7 +68,7 @@ def note_run(sample: Sample) -> str:
 def _unsteady(series: Sequence[Series]) -> list[str]:
     """Return for each series how many of its runs fio itself did not find steady."""
     return [
-        f"{one.arm} was not steady in {_share(count, one)}: fio's own criterion of a steady rate was not met."
+        f"{one.arm} was not steady in {_share(count, one)}: fio's own criterion was not met, and no ratio counts them."
         for one in series
         if (count := sum(sample.steady is False for sample in one.samples))
     ]

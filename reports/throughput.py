@@ -44,6 +44,7 @@ class CellView:
     differences: tuple[str, ...]
     caveats: tuple[str, ...]
     judgements: tuple[Judgement, ...]
+    unsteady: bool
     rates: str
     ratios: str
     seconds: str
@@ -128,6 +129,7 @@ def _view_cell(record: Record, cell: str, number: int, *, primary: bool) -> Cell
         differences=find_differences(series),
         caveats=find_caveats(series, record.void_arms),
         judgements=judgements,
+        unsteady=any(sample.steady is False for one in series for sample in one.samples),
         rates=rates_chart(series, emulated=emulated, arms=arms, name=f"rates-{number}") if series else "",
         ratios=ratio_chart(judgements, series, emulated=emulated, arms=arms, name=f"ratios-{number}") if judgements else "",
         seconds=seconds_chart(series, emulated=emulated, arms=arms, name=f"seconds-{number}"),

@@ -166,8 +166,19 @@ def test_ratio_chart_has_a_ring_for_each_block() -> None:
     judgement = sample_judgement(cell="c")
     bare, whole = ratio_chart([judgement]), ratio_chart([judgement], [arm, base])
 
-    assert block_ratios(judgement, [arm, base]) == (1.0, 3.0)
+    assert block_ratios(judgement, [arm, base], steady=True) == (1.0, 3.0)
     assert _marks(whole) - _marks(bare) == 2
+
+
+def test_ratio_chart_tells_blocks_that_do_not_count() -> None:
+    """A block in which a run was not steady has no part in the interval: it is a cross, not a ring; unknown counts."""
+    arm = Series("c", "pci", tuple(Sample(block, 0, 4.0, 1.0, steady=steady) for block, steady in enumerate((True, False, None))))
+    base = Series("c", "usb-host", tuple(Sample(block, 0, 2.0 + block, 1.0) for block in range(3)))
+    judgement = sample_judgement(cell="c")
+
+    assert block_ratios(judgement, [arm, base], steady=True) == (2.0, 1.0)
+    assert block_ratios(judgement, [arm, base], steady=False) == (4 / 3,)
+    assert _marks(ratio_chart([judgement], [arm, base])) - _marks(ratio_chart([judgement])) == 3
 
 
 def test_ratio_chart_outlines_the_noise_floor() -> None:
@@ -200,7 +211,7 @@ def test_seconds_chart_marks_cliffs_and_stalls() -> None:
     seconds = (400.0, 402.0, 0.5, 120.0, 122.0)
     plain = seconds_chart([_timed(seconds)], emulated=False)
     marked = seconds_chart([_timed(seconds, cliff_at=2, stalls=(2,))], emulated=False)
-    words = "burst 401.0, sustained 120.0 MiB/s, 1 stall"
+    words = "burst 401.0, sustained 121.0 MiB/s, 1 stall"
 
     assert words in _texts(marked)
     assert words in (_parse(marked)[1].text or "")
