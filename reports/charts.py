@@ -196,10 +196,10 @@ def _interval(axes: Axes, row: int, one: RatioRow) -> None:
     if ratio is not None and 1 / _FARTHEST <= ratio <= _FARTHEST:
         axes.plot([ratio], [height], marker=style.marker, markersize=8, color=style.colour, clip_on=False, zorder=3)
     below = top + (bottom - top) * _BLOCKS
-    for ratios, marker in ((one.blocks, "o"), (one.left_out, "x")):
+    for ratios, marker, size in ((one.blocks, "o", 3.2), (one.left_out, "x", 4.2)):
         drawn = [each for each in ratios if 1 / _FARTHEST <= each <= _FARTHEST]
         heights = spread(len(drawn), below, bottom)
-        axes.plot(drawn, heights, marker, markersize=3.2, color="none", markeredgecolor=style.colour, clip_on=False, zorder=2.5)
+        axes.plot(drawn, heights, marker, markersize=size, color="none", markeredgecolor=style.colour, clip_on=False, zorder=2.5)
 
 
 def _bands(axes: Axes, top: float, bottom: float, floor: float | None) -> None:
