@@ -29,7 +29,7 @@ LOCKED_MIB = 1
 """Less than any host's limit: a container's root may not raise one."""
 
 TELLING = """#!/bin/sh
-case "$*" in "-sandbox on --version") exit {sandbox} ;; esac
+case "$*" in "-sandbox on --version") {sandbox} ;; esac
 echo "args: $*"
 cat /proc/self/status
 grep '^Max locked memory' /proc/self/limits
@@ -40,6 +40,9 @@ echo "files: $(cat /proc/self/fd/3) $(cat /proc/self/fd/4) $(cat <&5)"
 def told(result: Result) -> dict[str, list[str]]:
     """Return what the program told, by the name that begins each line."""
     return {name: words.split() for name, _, words in (line.partition(":") for line in result.text.splitlines())}
+
+
+NO_FILTER = "qemu-system-x86_64: -sandbox on: -sandbox support is not enabled in this QEMU binary"
 
 
 @dataclass
@@ -62,11 +65,14 @@ class Stage:
         os.chown(path, owner, -1)
         return path
 
-    def launch(self, *nodes: Path | str, sandbox: bool = True, below: tuple[str, ...] = ()) -> Result:
-        """Launch the program with these nodes; ``below`` is a command that runs the launcher."""
+    def launch(self, *nodes: Path | str, sandbox: str = "exit 0", mode: int = 0o755, below: tuple[str, ...] = ()) -> Result:
+        """Launch the program with these nodes.
+
+        ``sandbox`` is what it does when it is asked for a filter, ``below`` a command that runs the launcher.
+        """
         qemu = Path("/tmp") / f"throughpass-stand-in-{os.getpid()}"  # noqa: S108 (its user may enter no folder of pytest's)
-        qemu.write_text(TELLING.format(sandbox=0 if sandbox else 1), encoding="utf-8")
-        qemu.chmod(0o755)
+        qemu.write_text(TELLING.format(sandbox=sandbox), encoding="utf-8")
+        qemu.chmod(mode)
         names = [str(self.folder / name) for name in ("kernel", "initrd", "root")]
         given = Privileges(names[0], names[1], names[2], tuple(map(str, nodes)), LOCKED_MIB)
         try:
@@ -135,10 +141,29 @@ def test_launch_needs_only_the_group_of_kvm(stage: Stage) -> None:
 
 def test_launch_without_a_filter_says_so(stage: Stage) -> None:
     """A QEMU that was built without a filter of system calls is started without, and the transcript says it."""
-    done = stage.launch(sandbox=False)
+    done = stage.launch(sandbox=f"echo '{NO_FILTER}' >&2; exit 1")
 
     assert told(done)["args"] == ["-display", "none"]
     assert "without a filter of system calls" in done.error_text
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "mode", "said"),
+    [
+        pytest.param("echo 'error while loading shared libraries: libvfio.so' >&2; exit 127", 0o755, "libvfio", id="library"),
+        pytest.param("exit 1", 0o755, "it does not say why", id="silent"),
+        pytest.param("exit 0", 0o644, "ermission denied", id="not-executable"),
+    ],
+)
+def test_launch_leaves_the_filter_out_for_nothing_else(stage: Stage, sandbox: str, mode: int, said: str) -> None:
+    """A QEMU that fails when it is asked for the filter is not started without: the sentence is ours and has its words."""
+    done = stage.launch(sandbox=sandbox, mode=mode)
+
+    assert (done.status, done.text) == (1, "")
+    assert done.error_text.startswith("throughpass: /tmp/throughpass-stand-in-")
+    assert "cannot be started with a filter of system calls" in done.error_text
+    assert said in done.error_text
+    assert len(done.error_text.splitlines()) == 1
 
 
 def test_launch_refuses_a_number_that_somebody_has(stage: Stage) -> None:

@@ -45,11 +45,13 @@ done
 exec 3<"$kernel" 4<"$initrd" 5<"$root" || exit
 program=$1
 shift
-if "$program" -sandbox on --version >/dev/null 2>&1; then
-    set -- SANDBOX "$@"
-else
-    echo "throughpass: this QEMU was built without a filter of system calls (-sandbox)" >&2
-fi
+said=$("$program" -sandbox on --version 2>&1 >/dev/null)
+case $?/$said in
+0/*) set -- SANDBOX "$@" ;;
+*"-sandbox support is not enabled"*) # QEMU 2.12 and later, without libseccomp
+    echo "throughpass: this QEMU was built without a filter of system calls (-sandbox)" >&2 ;;
+*) fail "$program cannot be started with a filter of system calls (-sandbox): $(echo ${said:-it does not say why})" ;;
+esac
 prlimit --pid $$ --memlock="$memory:$memory" ||
     fail "$((memory >> 20)) MiB cannot be locked, a guest's memory and more: raise root's limit here (ulimit -Hl)"
 exec setpriv --reuid="$user" --regid="$user" "$group" --no-new-privs \\
