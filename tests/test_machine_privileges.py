@@ -228,6 +228,20 @@ def test_lending_to_a_running_guest(stage: Stage) -> None:
     assert f"is user {SOMEBODY}'s" in refused.value.evidence
 
 
+def test_folder_is_not_lent(stage: Stage) -> None:
+    """What is no node, as the place of all groups' nodes, is nobody's to have: neither for a running guest nor at its start."""
+    groups = stage.folder / "groups"
+    groups.mkdir()
+
+    with pytest.raises(BenchError, match="cannot be given") as refused:
+        lend(HOST, stage.user, f"{groups}/")
+    started = stage.launch(f"{groups}/")
+
+    assert refused.value.evidence == f"throughpass: {groups}/ is a folder, and no node"
+    assert (started.status, owner(groups)) == (1, 0)
+    assert refused.value.evidence in started.error_text
+
+
 def test_users_are_made_of_marks() -> None:
     """The same mark is the same user, which is how a restore finds it; two marks are two users as a rule."""
     users = {guest_user(f"run{number}") for number in range(100)}

@@ -26,6 +26,7 @@ LENT = f"/dev/kvm /dev/vfio {USB}"
 
 LEND = """
 lend() {
+    if [ -d "$1" ]; then echo "throughpass: $1 is a folder, and no node" >&2; return 1; fi
     case $(stat -L -c '%u %a' "$1" 2>/dev/null) in
     *[67]) ;; # everybody may
     "0 "*) chown "$user" "$1" ;;
@@ -45,7 +46,7 @@ def guest_user(mark: str) -> int:
 
 
 def lend(transport: Transport, user: int, node: str) -> None:
-    """Give a node to a guest's user; raise BenchError if it is not root's to give."""
+    """Give a node to a guest's user; raise BenchError if it is not root's to give, or is none."""
     result = transport.run(f"user={user}\n{LEND}lend {shlex.quote(node)}")
     if result.status != 0:
         raise BenchError(f"{node} on {transport.name} cannot be given to the guest's QEMU", evidence=result.error_text)
