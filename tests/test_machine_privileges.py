@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -31,6 +32,8 @@ LOCKED_MIB = 1
 TELLING = """#!/bin/sh
 case "$*" in "-sandbox on --version") {sandbox} ;; esac
 echo "args: $*"
+node="{opening}"
+[ -z "$node" ] || echo "opened: $(head -c 4 "$node" | wc -c) $(stat -c '%u %a' "$node")"
 cat /proc/self/status
 grep '^Max locked memory' /proc/self/limits
 echo "files: $(cat /proc/self/fd/3) $(cat /proc/self/fd/4) $(cat <&5)"
@@ -65,13 +68,21 @@ class Stage:
         os.chown(path, owner, -1)
         return path
 
-    def launch(self, *nodes: Path | str, sandbox: str = "exit 0", mode: int = 0o755, below: tuple[str, ...] = ()) -> Result:
+    def launch(
+        self,
+        *nodes: Path | str,
+        sandbox: str = "exit 0",
+        mode: int = 0o755,
+        opening: Path | str = "",
+        below: tuple[str, ...] = (),
+    ) -> Result:
         """Launch the program with these nodes.
 
-        ``sandbox`` is what it does when it is asked for a filter, ``below`` a command that runs the launcher.
+        ``opening`` is a node that it opens, ``sandbox`` what it does when it is asked for a filter, ``below`` a command that runs
+        the launcher.
         """
         qemu = Path("/tmp") / f"throughpass-stand-in-{os.getpid()}"  # noqa: S108 (its user may enter no folder of pytest's)
-        qemu.write_text(TELLING.format(sandbox=sandbox), encoding="utf-8")
+        qemu.write_text(TELLING.format(sandbox=sandbox, opening=opening), encoding="utf-8")
         qemu.chmod(mode)
         names = [str(self.folder / name) for name in ("kernel", "initrd", "root")]
         given = Privileges(names[0], names[1], names[2], tuple(map(str, nodes)), LOCKED_MIB)
@@ -226,6 +237,68 @@ def test_lending_to_a_running_guest(stage: Stage) -> None:
     with pytest.raises(BenchError, match="cannot be given") as refused:
         lend(HOST, stage.user, str(stage.node("others", SOMEBODY)))
     assert f"is user {SOMEBODY}'s" in refused.value.evidence
+
+
+@pytest.fixture
+def kvm() -> Iterator[Path]:
+    """Make a node of /dev/zero's under the name that is shared, closed to all but root, in a folder that all may enter."""
+    if HOST.run("unshare --mount true").status != 0:
+        pytest.skip("no mount namespace can be made here")
+    folder = Path("/tmp") / f"throughpass-nodes-{os.getpid()}"  # noqa: S108 (as above)
+    folder.mkdir(0o755)
+    try:
+        node = folder / "kvm"
+        os.mknod(node, 0o600 | stat.S_IFCHR, Path("/dev/zero").stat().st_rdev)
+        yield node
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_two_guests_have_one_kvm(stage: Stage, kvm: Path) -> None:
+    """A node that every guest needs and only root may open serves two runs: the second one's own ends with its QEMU."""
+    other = stage.user ^ 1
+    lend(HOST, other, str(kvm))
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+
+    done = stage.launch(kvm, opening=kvm)
+
+    assert done.status == 0, done.error_text
+    assert told(done)["opened"] == ["4", str(stage.user), "600"]
+    assert told(done)["Uid"] == [str(stage.user)] * 4
+    assert int(told(done)["CapBnd"][0], 16) == 0
+    assert (owner(kvm), Path("/proc/self/mountinfo").read_text(encoding="utf-8")) == (other, mounts)
+
+
+def test_kvm_that_came_back_is_lent_anew(stage: Stage, kvm: Path) -> None:
+    """Once the first run's guest has ended the node itself is lent to the next one."""
+    other = stage.user ^ 1
+    lend(HOST, other, str(kvm))
+    take_back(HOST, other, str(kvm.parent))
+
+    assert told(stage.launch(kvm, opening=kvm))["opened"] == ["4", str(stage.user), "600"]
+    assert owner(kvm) == stage.user
+
+
+def test_second_kvm_that_cannot_be_made_is_told(stage: Stage, kvm: Path) -> None:
+    """Where root itself may mount nothing, as in a container, the sentence is ours, and nothing is started."""
+    lend(HOST, stage.user ^ 1, str(kvm))
+    (stage.run_folder / "nodes").write_text("in the way", encoding="utf-8")
+
+    done = stage.launch(kvm)
+
+    assert (done.status, done.text) == (1, "")
+    assert done.error_text.startswith(f"throughpass: another run's guest has {kvm}, which root alone may open")
+    assert len(done.error_text.splitlines()) == 1
+
+
+def test_group_of_another_run_is_not_shared(stage: Stage) -> None:
+    """The node of a group is one run's alone: whoever comes second is told whose it is."""
+    node = stage.node("12", stage.user ^ 1)
+
+    done = stage.launch(node)
+
+    assert (done.status, owner(node)) == (1, stage.user ^ 1)
+    assert f"{node} is user {stage.user ^ 1}'s" in done.error_text
 
 
 def test_folder_is_not_lent(stage: Stage) -> None:
