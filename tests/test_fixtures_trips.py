@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from fixtures import trips
+from fixtures import guest, trips
 from fixtures.run import BenchRun, Cycle
 from fixtures.trips import RoundTrip
 from harness.bench.config import load_bench
 from harness.core.errors import BenchError, BoardError, HostLostError, ThroughpassError
+from suites import test_usb
 
 BACK = "cycle 2 of 3, the host takes the controller back: the connection ended"
 
@@ -99,3 +100,46 @@ def test_interruption_is_no_failure(run: BenchRun, monkeypatch: pytest.MonkeyPat
     assert isinstance(in_guest, KeyboardInterrupt)
     assert BACK in in_guest.__notes__[0]
     assert isinstance(on_the_way_back, KeyboardInterrupt)
+
+
+def hanging_stay() -> Any:
+    """Return a stay whose guest does not let go of the controller, and whose QEMU does not end."""
+
+    def take() -> None:
+        raise BoardError("the guest's letting go took too long", evidence="its console")
+
+    def leave(_over: str = "") -> None:
+        raise BoardError("QEMU of guest does not end in 40 s")
+
+    process = SimpleNamespace(poll=lambda: None)
+    return SimpleNamespace(
+        machine=SimpleNamespace(process=process), passthrough=SimpleNamespace(take_controller=take), leave=leave
+    )
+
+
+def test_first_failure_counts_where_the_first_cycle_ends(run: BenchRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that does not let go is what failed, though its QEMU does not end either."""
+    monkeypatch.setattr(guest, "unload_new_vfio", lambda *_args: None)
+    nothing: Any = None
+    returned: Any = guest.returned
+
+    with pytest.raises(BoardError, match="letting go took too long") as caught:
+        returned.__wrapped__(run, nothing, nothing, nothing, [hanging_stay()], frozenset())
+
+    assert caught.value.evidence.splitlines() == ["its console", "and then: QEMU of guest does not end in 40 s"]
+
+
+def test_first_failure_counts_in_a_reboot(run: BenchRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that dies in its reboot is what failed, though its QEMU does not end either."""
+    died = BoardError("guest died: Kernel panic", evidence="its console")
+
+    def reboot(*_args: object) -> None:
+        raise died
+
+    monkeypatch.setattr(test_usb, "reboot_guest", reboot)
+    nothing: Any = None
+
+    with pytest.raises(BoardError, match="guest died: Kernel panic") as caught:
+        test_usb.test_guest_reboots(run, hanging_stay(), nothing, nothing)
+
+    assert caught.value.evidence.splitlines() == ["its console", "and then: QEMU of guest does not end in 40 s"]
