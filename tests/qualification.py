@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from harness.core.record import Check, Record, decode
 
@@ -75,10 +76,11 @@ def qualify_until(line: str, signum: signal.Signals, bench: Path | str, runs: Pa
     return Qualification(process.returncode, "".join(seen) + rest, runs)
 
 
-def wait_for_line(process: subprocess.Popen[str], line: str) -> str:
+def wait_for_line(process: subprocess.Popen[str], line: str, output: IO[str] | None = None) -> str:
     """Read a run's output up to the line that starts with ``line``, and return it; the run ending first is a failure."""
-    assert process.stdout is not None
-    for text in process.stdout:
+    output = output or process.stdout
+    assert output is not None
+    for text in output:
         if text.strip().startswith(line):
             return text
     raise AssertionError(f"the run ended before it printed {line!r}")

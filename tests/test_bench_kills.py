@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from harness.actions.custody import Claim, custody, locking
+from harness.actions.custody import Claim, custody, find_modules_before, locking
 from harness.actions.journal import FOLDER
-from harness.actions.modules import loaded_modules
 from harness.bench.cache import silent
 from harness.bench.config import load_bench
 from harness.bench.held import held_bench_file
@@ -36,6 +35,7 @@ from tests.taker import BEGUN, GO
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("kills")]
 
 SEED = 20261123
+TAKEN = "PASS           The controller is bound to the reserving driver"
 ANSWERS = "PASS           The guest answers"
 SMOKE = ("--profile", "smoke", "--cycles", "1")
 
@@ -147,7 +147,7 @@ def test_restore_after_the_host_fell_silent(board: Board, tmp_path: Path) -> Non
 def guest_on(holder: Holder, board: Board, logs: Path) -> Iterator[Machine]:
     """Take the controller, and hold a guest that has it; the controller is given back."""
     controller = next(device for device in read_facts(take_sections(board.ssh)).pci if device.id == "1033:0194")
-    claim, modules = Claim("kills"), loaded_modules(board.ssh)
+    claim, modules = Claim("kills"), find_modules_before(board.ssh)
     spec = confined_guest(GuestSpec(holder.files, controller.address, "qemu-system-x86_64", "kvm"), controller.group or "")
     with (
         locking(board.ssh, controller.address, claim, silent) as lock,
@@ -233,29 +233,29 @@ def test_stick_that_is_pulled_out_in_a_transfer(holder: Holder, board: Board, tm
 
 @pytest.mark.parametrize("number", range(2))
 def test_restore_after_a_qualification_was_killed(board: Board, tmp_path: Path, number: int) -> None:
-    """Whenever a whole qualification is killed, one restore leaves the host as it was."""
-    delay_s = random.Random(SEED + number).uniform(5.0, 35.0)  # noqa: S311 (a test's moments)
+    """Whenever a whole qualification is killed that has taken the controller, one restore leaves the host as it was."""
+    delay_s = random.Random(SEED + number).uniform(0.0, 20.0)  # noqa: S311 (a test's moments)
     with started(board.bench, tmp_path, *SMOKE) as process:
-        try:
+        wait_for_line(process, TAKEN)
+        with pytest.raises(subprocess.TimeoutExpired):
             process.communicate(timeout=delay_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        process.kill()
+        process.communicate()
 
     require_restored(board)
 
 
 @pytest.mark.parametrize("number", range(2))
 def test_restore_after_a_restore_was_killed(board: Board, number: int) -> None:
-    """A restore may itself be killed at any moment: the next one goes on from there."""
-    delay_s = random.Random(SEED + number).uniform(1.0, 4.0)  # noqa: S311 (a test's moments)
+    """A restore may itself be killed at any moment of its work: the next one goes on from there."""
+    delay_s = random.Random(SEED + number).uniform(0.0, 0.8)  # noqa: S311 (a test's moments)
     kill_at(board, "bind", 6)
-    argv: list[str | Path] = [THROUGHPASS, "restore", board.bench]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        try:
+    argv: list[str | Path] = [THROUGHPASS, "restore", board.bench, "--wait", "60"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
+        wait_for_line(first, "putting back", first.stderr)
+        with pytest.raises(subprocess.TimeoutExpired):
             first.wait(delay_s)
-        except subprocess.TimeoutExpired:
-            first.kill()
+        first.kill()
 
     require_restored(board)
 
