@@ -18,6 +18,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 BOARDS = CHECKOUT / "tests" / "boards"
 LIMIT_S = 600
 
+BRIEF = "not throughput and not integrity and not reloads and not reboots"
+"""What a qualification leaves out (``-k``) where a test asks about something else: the parts that take long."""
+
 
 @dataclass(frozen=True)
 class Qualification:
@@ -87,10 +90,13 @@ def wait_for_line(process: subprocess.Popen[str], line: str, output: IO[str] | N
 
 
 @contextmanager
-def started(bench: Path | str, runs: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a qualification; it does not outlive the test."""
+def started(bench: Path | str, runs: Path, *options: str, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Start a qualification; it does not outlive the test. ``before`` is Python that its process runs first."""
+    argv = suites_argv(bench, runs, *options)
+    if before:
+        argv = [argv[0], "-c", f"{before}\nimport sys, pytest\nsys.exit(pytest.main(sys.argv[1:]))", *argv[3:]]
     process = subprocess.Popen(
-        suites_argv(bench, runs, *options),
+        argv,
         cwd=CHECKOUT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
