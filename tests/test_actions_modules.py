@@ -83,7 +83,7 @@ def test_modules_that_will_not_go_are_told() -> None:
 
 
 def test_modules_are_removed_by_one_rmmod(tmp_path: Path) -> None:
-    """One rmmod is told the modules that are loaded, in the order in which they can go; what is built in is left out."""
+    """One rmmod is told the modules that are loaded and not built in, in their order; none while a device is bound to one."""
     for name in ("vfio_pci", "vfio", "vfio_iommu_type1"):
         (tmp_path / name).mkdir()
     for name in ("vfio_pci", "vfio"):
@@ -92,10 +92,15 @@ def test_modules_are_removed_by_one_rmmod(tmp_path: Path) -> None:
     class Host(LocalTransport):
         def run(self, command: str | Sequence[str], **keywords: Any) -> Result:
             text = str(command).replace("/sys/module", str(tmp_path)).replace("/proc/modules", "/dev/null")
+            text = text.replace("/sys/bus/pci/drivers", str(tmp_path))
             self.result = super().run(f"rmmod() {{ echo rmmod $*; }}; {text}", **keywords)
             return self.result
 
     host = Host()
+    (tmp_path / "vfio-pci" / "0000:09:00.0").mkdir(parents=True)
+    assert unload_new_vfio(host, frozenset({"irqbypass"})) == frozenset()
+    assert host.result.text == "@shared", "a card that somebody gave to vfio-pci would be taken from it"
+    (tmp_path / "vfio-pci" / "0000:09:00.0").rmdir()
     unload_new_vfio(host, frozenset({"irqbypass"}))
 
     assert host.result.text.splitlines()[0] == "rmmod vfio_pci vfio"

@@ -13,7 +13,7 @@ import pytest
 from harness.actions.modules import VFIO
 from harness.transport.protocol import check
 from tests.custody import SHIPPED, THROUGHPASS, Board, board_of
-from tests.qualification import LIMIT_S, qualify, started, wait_for_line
+from tests.qualification import BRIEF, LIMIT_S, qualify, started, wait_for_line
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("twins")]
 
@@ -136,7 +136,7 @@ def test_restore_leaves_the_living_twin_alone(board: Board) -> None:
         with bound(board, "one") as dead:
             dead.kill()
             dead.wait()
-        done = board.restore()
+        done = board.throughpass("restore", "--wait", "5")
         after = drivers(board)
         release(living)
 
@@ -151,7 +151,7 @@ def test_run_takes_the_named_card_alone(board: Board, tmp_path: Path) -> None:
     device = f"/sys/bus/pci/devices/{OTHER}"
     before = check(board.ssh, f"stat -c %Y {device}/driver_override; readlink {device}/driver; cat {device}/driver_override").text
 
-    done = qualify(board.bench.with_name("one.toml"), tmp_path, "--profile", "smoke", "--cycles", "1", "-k", "not throughput")
+    done = qualify(board.bench.with_name("one.toml"), tmp_path, "--profile", "smoke", "--cycles", "1", "-k", BRIEF)
 
     assert done.status == 0, done.output
     after = check(board.ssh, f"stat -c %Y {device}/driver_override; readlink {device}/driver; cat {device}/driver_override").text

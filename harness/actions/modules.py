@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.actions.journal import FOLDER
+from harness.actions.journal import beginning_alone, quoted_folder
 from harness.transport.protocol import Transport, check
 
 VFIO = ("pci_stub", "vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio_virqfd", "vfio")
@@ -22,8 +22,10 @@ LISTING = "cat /proc/modules"
 _SHARED = "@shared"
 
 _REMOVE = """
+{alone}
 set -- {folder}/*.journal
-if [ $# -gt 1 ]; then
+others=$(ls -d /sys/bus/pci/drivers/vfio-pci/*:* /sys/bus/pci/drivers/pci-stub/*:* 2>/dev/null)
+if [ $# -gt 1 ] || [ -n "$others" ]; then
     echo {shared}
     exit
 fi
@@ -33,7 +35,10 @@ for module in {modules}; do
 done
 [ $# -eq 0 ] || rmmod "$@"
 """
-"""A module that is not loaded has no folder, one that is built in no count of its users. rmmod goes on after one that stays."""
+"""A module that is not loaded has no folder, one that is built in no count of its users. rmmod goes on after one that stays.
+
+A driver whose module is removed lets go of its devices: being bound is no use that would keep it.
+"""
 
 
 def loaded_modules(transport: Transport) -> frozenset[str]:
@@ -50,9 +55,11 @@ def unload_new_vfio(transport: Transport, before: frozenset[str]) -> frozenset[s
     """Remove the VFIO modules that were not loaded ``before``; return those that would not go.
 
     While another run has a journal on the host nothing is removed: it may have just loaded what it needs. The last one removes.
+    Nor is it while any device is bound to what they bring: somebody gave it to them.
     """
     ours = " ".join(module for module in FAMILY if module not in before)
-    said = check(transport, _REMOVE.format(folder=FOLDER, shared=_SHARED, modules=ours) + LISTING).text
+    script = _REMOVE.format(alone=beginning_alone(), folder=quoted_folder(), shared=_SHARED, modules=ours)
+    said = check(transport, script + LISTING).text
     return frozenset() if said == _SHARED else left_by_vfio(said, before)
 
 
