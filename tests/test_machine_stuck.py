@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -35,6 +35,16 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stuck, "_APART_S", 1)
 
 
+def waits_for_a_child(process: int) -> bool:
+    """Return whether a process is in state D, and has a child: before, it may wait for a disk that its program comes from."""
+    stats = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended while we looked
+            state, parent, *_ = entry.read_text(encoding="utf-8", errors="replace").rpartition(") ")[2].split()
+            stats[int(entry.parent.name)] = (state, int(parent))
+    return stats[process][0] == "D" and process in {parent for _, parent in stats.values()}
+
+
 @contextmanager
 def waiting(folder: Path) -> Iterator[int]:
     """Run what waits, with the folder on its command line; return its process id once it waits."""
@@ -45,7 +55,7 @@ def waiting(folder: Path) -> Iterator[int]:
     with subprocess.Popen([qemu, fifo]) as process:
         try:
             until_s = time.monotonic() + 20
-            while "State:\tD" not in Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8"):
+            while not waits_for_a_child(process.pid):
                 assert time.monotonic() < until_s, "it never waits in state D"
             yield process.pid
         finally:
