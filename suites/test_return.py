@@ -14,7 +14,7 @@ from harness.actions.apply import drivers_query, parse_drivers
 from harness.actions.binding import Binding
 from harness.actions.custody import Claim
 from harness.actions.journal import read_journals
-from harness.actions.modules import LISTING, left_by_vfio
+from harness.actions.modules import LISTING, left_by_vfio, needed_for
 from harness.bench.host import Host
 from harness.facts.host import read_facts
 from harness.facts.pci import PciDevice
@@ -89,8 +89,8 @@ def test_no_vfio_left(
     """What we took is reserved only if it was before; the modules that were loaded for it are gone, unless others need them."""
     ours = {device.address: device.driver for device in binding.devices}
     reserved = [entry.partition("/") for entry in after_return["reserved"].text.split()]
-    others |= {address: f"somebody gave it to {driver}" for driver, _, address in reserved if address not in ours}
-    modules = [] if others else sorted(left_by_vfio(after_return["modules"].require().text, modules_before))
+    kept = modules_before | needed_for([driver for driver, _, _ in reserved])
+    modules = [] if others else sorted(left_by_vfio(after_return["modules"].require().text, kept))
     for name, who in others.items():
         run.note(f"{name}: the modules are in use", who)
     run.note("reserved devices", ", ".join(f"{address} by {driver}" for driver, _, address in reserved) or "none")

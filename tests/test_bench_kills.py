@@ -133,7 +133,8 @@ def test_restore_after_the_connection_was_cut(board: Board, tmp_path: Path) -> N
 
 def test_restore_after_the_host_fell_silent(board: Board, tmp_path: Path) -> None:
     """A host that answers nothing, but whose connection stays open, is lost after a while; one restore need not wait for it."""
-    patient = "from harness.transport import alive; alive.ASK_S, alive.SILENCE_S = 2.0, 15.0"
+    patient = "from harness.transport import alive; alive.ASK_S, alive.SILENCE_S = 2.0, 15.0\n"
+    patient += "from harness.actions import lock; lock.SILENCE_S = 30"
     done = ended_by(board, tmp_path, ANSWERS, CUT.replace("kill -9", "kill -STOP"), before=patient)
     restored = board.restore()
     check(board.ssh, CUT)  # what was stopped is no process of the run's
@@ -228,7 +229,8 @@ def test_stick_that_is_pulled_out_in_a_transfer(holder: Holder, board: Board, tm
         output, _ = process.communicate(timeout=LIMIT_S)
     done = Qualification(process.returncode, told + output, tmp_path)
 
-    assert done.record.verdict.board is BoardVerdict.NOT_QUALIFIED, output
+    assert done.check("throughput/arms-measured").outcome is Outcome.FAIL, output
+    assert done.record.verdict.board is BoardVerdict.PARTIAL  # some stages were left out
     assert "TP0001" in " ".join(done.record.verdict.reasons), output
     assert done.check("return/stick-is-back").outcome is Outcome.PASS
     require_restored(board)
