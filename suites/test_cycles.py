@@ -1,4 +1,4 @@
-"""Stage 7: the round trip again and again, since many a board works once and fails the second time."""
+"""Stage 8: the round trip again and again, since many a board works once and fails the second time."""
 
 from __future__ import annotations
 

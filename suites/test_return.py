@@ -13,10 +13,10 @@ from fixtures.storage import Stick
 from harness.actions.apply import drivers_query, parse_drivers
 from harness.actions.binding import Binding
 from harness.actions.custody import Claim
-from harness.actions.journal import Journal, read_journals
-from harness.actions.modules import LISTING, left_by_vfio
+from harness.actions.journal import read_journals
+from harness.actions.modules import LISTING, left_by_vfio, needed_for
 from harness.bench.host import Host
-from harness.facts.host import HostFacts, read_facts
+from harness.facts.host import read_facts
 from harness.facts.pci import PciDevice
 from harness.facts.probe import take_sections
 from harness.machine.batch import Part, run_batch
@@ -30,7 +30,7 @@ def after_return(host: Host, returned: PciDevice) -> dict[str, Part]:
     looks = {
         "driver": drivers_query((returned.address,)),
         "override": f'read -r override </sys/bus/pci/devices/{returned.address}/driver_override && echo "$override"',
-        "vfio": 'for device in /sys/bus/pci/drivers/vfio-pci/*:*; do [ ! -e "$device" ] || echo "${device##*/}"; done',
+        "reserved": 'cd /sys/bus/pci/drivers; for each in vfio-pci/*:* pci-stub/*:*; do [ ! -e "$each" ] || echo "$each"; done',
         "modules": LISTING,
         "guests": FIND_GUESTS,
     }
@@ -76,26 +76,28 @@ def test_stick_is_back(run: BenchRun, host: Host, returned: PciDevice, plugged_s
 
 
 @pytest.fixture(scope="module")
-def others(host: Host, claim: Claim, after_return: dict[str, Part]) -> list[Journal]:  # noqa: ARG001 (read after the looks)
-    """Return the journals of runs that have other controllers of this host."""
-    return [journal for journal in read_journals(host.transport).journals.values() if journal.run != claim.mark]
+def others(host: Host, claim: Claim, after_return: dict[str, Part]) -> dict[str, str]:  # noqa: ARG001 (read after the looks)
+    """Return who else has taken a controller of this host, by the controller or by the journal that cannot be read."""
+    left = read_journals(host.transport)
+    runs = {journal.name: journal.who for journal in left.journals.values() if journal.run != claim.mark}
+    return runs | {each.name: each.reason for each in left.unreadable}
 
 
 def test_no_vfio_left(
-    run: BenchRun, host_facts: HostFacts, modules_before: frozenset[str], after_return: dict[str, Part], others: list[Journal]
+    run: BenchRun, binding: Binding, modules_before: frozenset[str], after_return: dict[str, Part], others: dict[str, str]
 ) -> None:
-    """No device is on vfio-pci that was not before, and the modules that were loaded for it are gone."""
-    theirs = {device.address for journal in others for device in journal.devices}
-    before = {device.address for device in host_facts.pci if device.driver == "vfio-pci"} | theirs
-    now = after_return["vfio"].text.split()
-    modules = [] if others else sorted(left_by_vfio(after_return["modules"].require().text, modules_before))
-    for journal in others:
-        run.note(f"{journal.name} and the modules are in use", journal.who)
-    run.note("devices on vfio-pci", ", ".join(now) or "none")
+    """What we took is reserved only if it was before; the modules that were loaded for it are gone, unless others need them."""
+    ours = {device.address: device.driver for device in binding.devices}
+    reserved = [entry.partition("/") for entry in after_return["reserved"].text.split()]
+    kept = modules_before | needed_for([driver for driver, _, _ in reserved])
+    modules = [] if others else sorted(left_by_vfio(after_return["modules"].require().text, kept))
+    for name, who in others.items():
+        run.note(f"{name}: the modules are in use", who)
+    run.note("reserved devices", ", ".join(f"{address} by {driver}" for driver, _, address in reserved) or "none")
     run.note("VFIO modules that were not there before", ", ".join(modules) or "none")
 
-    left = sorted(set(now) - before)
-    require(not left, f"left on vfio-pci: {', '.join(left)}", "as root: unbind it there, and probe again by drivers_probe")
+    left = sorted(f"{address} on {driver}" for driver, _, address in reserved if ours.get(address, driver) != driver)
+    require(not left, f"left reserved: {', '.join(left)}", "as root: unbind it there, and probe again by drivers_probe")
     require(not modules, f"modules left: {', '.join(modules)}", "as root: modprobe -r vfio-pci, once nothing uses it")
 
 

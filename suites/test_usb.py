@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fixtures.guest import GuestStay
-from fixtures.outcomes import require
+from fixtures.outcomes import require, tell_with
 from fixtures.run import BenchRun
 from fixtures.storage import GUEST_READING, GuestDisk, NoStick, Stick
 from fixtures.trips import explained_loss, find_in_guest, reboot_guest, reload_in_guest, require_working
@@ -162,8 +162,13 @@ def test_guest_reboots(run: BenchRun, stay: GuestStay, guest_controller: PciDevi
         reboot_guest(run, stay)
     except ThroughpassError as error:
         known = explained_loss(run, error)
-        stay.leave("usb/guest-reboots")  # nobody could work with it
-        raise known from error.__cause__
+        try:
+            stay.leave("usb/guest-reboots")  # nobody could work with it
+        except ThroughpassError as later:
+            tell_with(known, later)
+        if known is error:
+            raise
+        raise known from error
     require_working(run, stay.machine, guest_controller.address, known_stick, "after the guest's reboot")
 
 

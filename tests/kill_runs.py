@@ -41,7 +41,7 @@ class Tally:
 
 def kill_taker(board: Board, delay_s: float) -> bool:
     """Kill a runner that takes the controller; return whether it was still alive."""
-    with taker(board, "run") as process:
+    with taker(board, "again") as process:
         assert process.stdout is not None
         process.stdout.readline()
         return _killed(process, delay_s)

@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from harness.core.record import Check, Record, decode
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BOARDS = CHECKOUT / "tests" / "boards"
 LIMIT_S = 600
+
+BRIEF = "not throughput and not integrity and not reloads and not reboots"
+"""What a qualification leaves out (``-k``) where a test asks about something else: the parts that take long."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +79,24 @@ def qualify_until(line: str, signum: signal.Signals, bench: Path | str, runs: Pa
     return Qualification(process.returncode, "".join(seen) + rest, runs)
 
 
-def wait_for_line(process: subprocess.Popen[str], line: str) -> str:
+def wait_for_line(process: subprocess.Popen[str], line: str, output: IO[str] | None = None) -> str:
     """Read a run's output up to the line that starts with ``line``, and return it; the run ending first is a failure."""
-    assert process.stdout is not None
-    for text in process.stdout:
+    output = output or process.stdout
+    assert output is not None
+    for text in output:
         if text.strip().startswith(line):
             return text
     raise AssertionError(f"the run ended before it printed {line!r}")
 
 
 @contextmanager
-def started(bench: Path | str, runs: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a qualification; it does not outlive the test."""
+def started(bench: Path | str, runs: Path, *options: str, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Start a qualification; it does not outlive the test. ``before`` is Python that its process runs first."""
+    argv = suites_argv(bench, runs, *options)
+    if before:
+        argv = [argv[0], "-c", f"{before}\nimport sys, pytest\nsys.exit(pytest.main(sys.argv[1:]))", *argv[3:]]
     process = subprocess.Popen(
-        suites_argv(bench, runs, *options),
+        argv,
         cwd=CHECKOUT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

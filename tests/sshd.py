@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import paramiko
+import pytest
 from paramiko.common import (
     AUTH_FAILED,
     AUTH_SUCCESSFUL,
@@ -75,6 +76,23 @@ def target_of(server: Sshd, identity: Path | None, **changes: Any) -> SshTarget:
     """Return the server as a target, with its pinned key and without any agent, unless told otherwise."""
     key = server.host_key_line
     return replace(SshTarget("127.0.0.1", port=server.port, identity=identity, host_key=key, agent=""), **changes)
+
+
+FAKE_SUDO = """#!/bin/sh
+echo "sudo: unable to resolve host board: Name or service not known" >&2
+if [ -e "{folder}/refuse" ]; then echo "sudo: a password is required" >&2; exit 1; fi
+[ "$1" = -n ] && shift && exec "$@"
+"""
+
+
+def fake_sudo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a sudo into the server's PATH that runs what it is told to; a file ``refuse`` in the returned folder stops that."""
+    place = folder / "bin"
+    place.mkdir()
+    (place / "sudo").write_text(FAKE_SUDO.format(folder=place), encoding="utf-8")
+    (place / "sudo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(place), prepend=os.pathsep)
+    return place
 
 
 def _accept(listener: socket.socket, server: Sshd) -> None:

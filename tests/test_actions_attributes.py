@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.actions import attributes as attributes_module
-from harness.actions.attributes import read_attributes, restore_attributes, told_missing
+from harness.actions.attributes import Unrestored, read_attributes, restore_attributes, told_unrestored
 from harness.transport.local import LocalTransport
 
 ADDRESS = "0000:01:00.0"
@@ -54,7 +54,7 @@ def test_attributes_that_changed_are_written_back(device: Path) -> None:
     untouched.chmod(0o444)
     before = untouched.stat().st_mtime_ns
 
-    assert restore_attributes(LocalTransport(), FOUND) == ()
+    assert restore_attributes(LocalTransport(), FOUND) == Unrestored()
 
     assert read_attributes(LocalTransport(), [ADDRESS]) == FOUND
     assert untouched.stat().st_mtime_ns == before
@@ -72,20 +72,53 @@ def test_attributes_of_a_device_that_is_late_are_written(device: Path) -> None:
 
     coming = threading.Thread(target=come)
     coming.start()
-    missing = restore_attributes(LocalTransport(), FOUND)
+    unrestored = restore_attributes(LocalTransport(), FOUND)
     coming.join()
 
-    assert missing == ()
+    assert unrestored == Unrestored()
     assert read_attributes(LocalTransport(), [ADDRESS]) == FOUND
 
 
 def test_attributes_of_what_stays_away_are_named(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that does not come back is named once the time is up; one on a bus that is gone is not waited for."""
+    """A device that does not come back is named once the time is up."""
     monkeypatch.setattr(attributes_module, "BACK_LIMIT_S", 1)
     (device / "usb2" / "2-1" / "2-1.3").rename(device / "elsewhere")
 
-    missing = restore_attributes(LocalTransport(), FOUND | {f"{ADDRESS}/usb7/7-1/power/control": "on"})
+    unrestored = restore_attributes(LocalTransport(), FOUND)
 
-    assert missing == ("2-1.3",)
-    assert told_missing(missing) == "; not back within 1 s: 2-1.3"
-    assert told_missing(()) == ""
+    assert unrestored == Unrestored(missing=("2-1.3",))
+    assert told_unrestored(unrestored) == "; not back within 1 s: 2-1.3"
+    assert told_unrestored(Unrestored()) == ""
+
+
+def test_attributes_that_keep_another_value_are_named(device: Path) -> None:
+    """A value that is written and does not stay is no value that was put back."""
+    control = device / "usb2" / "power" / "control"
+    control.unlink()
+    control.symlink_to("/proc/sys/kernel/ostype")  # which root may not write either
+
+    unrestored = restore_attributes(LocalTransport(), FOUND)
+
+    assert unrestored == Unrestored(refused=(f"{ADDRESS}/usb2/power/control (Linux, was on)",))
+    assert told_unrestored(unrestored).startswith(f"; not as before: {ADDRESS}/usb2/power/control")
+
+
+def test_attributes_follow_a_bus_to_its_new_number(device: Path) -> None:
+    """A controller whose buses came back with other numbers has the values of each at its place in the order."""
+    for folder, control in (("usb10", "on"), ("usb10/10-2", "auto")):
+        power = device / folder / "power"
+        power.mkdir(parents=True)
+        (power / "control").write_text(f"{control}\n", encoding="ascii")
+    found = read_attributes(LocalTransport(), [ADDRESS])
+    for old, new in (("usb2/2-1/2-1.3", "usb2/2-1/3-1.3"), ("usb2/2-1", "usb2/3-1"), ("usb2", "usb3")):
+        (device / old).rename(device / new)
+    for old, new in (("usb10/10-2", "usb10/11-2"), ("usb10", "usb11")):
+        (device / old).rename(device / new)
+    for each in device.glob("usb*/**/control"):
+        each.write_text("other\n", encoding="ascii")
+
+    assert restore_attributes(LocalTransport(), found) == Unrestored()
+    assert (device / "usb3/3-1/3-1.3/power/control").read_text(encoding="ascii") == "on\n"
+    assert (device / "usb3/3-1/power/control").read_text(encoding="ascii") == "auto\n"
+    assert (device / "usb11/power/control").read_text(encoding="ascii") == "on\n"
+    assert (device / "usb11/11-2/power/control").read_text(encoding="ascii") == "auto\n"

@@ -14,7 +14,7 @@ import pytest
 from harness.actions import apply as apply_module
 from harness.actions import plan as plan_module
 from harness.actions.apply import STALE, Stale, apply_plan, drivers_query
-from harness.actions.binding import Binding, read_drivers
+from harness.actions.binding import Binding, ChangedError, read_drivers
 from harness.actions.plan import IN_USE, Aim, Plan, Step, guard_steps
 from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.facts.pci import PciDevice
@@ -36,7 +36,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(apply_module, "DEVICES", str(tmp_path / "devices"))
     folder = tmp_path / "devices" / ADDRESS
     folder.mkdir(parents=True)
-    (folder / "uevent").touch()
+    (folder / "rescan").touch()
     return folder
 
 
@@ -105,7 +105,7 @@ def test_apply_does_not_begin_a_plan_for_another_driver(device: Path) -> None:
 
 def test_apply_tells_a_device_that_is_gone(device: Path) -> None:
     """A device that is no longer there is our bench's trouble, and nothing is written."""
-    (device / "uevent").unlink()
+    (device / "rescan").unlink()
     device.rmdir()
 
     with pytest.raises(BenchError, match=f"{ADDRESS} is no longer there"):
@@ -253,15 +253,27 @@ class Changing(LocalTransport):
 
 
 def test_binding_plans_anew_for_the_driver_that_is_there() -> None:
-    """Where another driver is bound than the facts say, the plan is made again for that one, in one more round trip."""
-    host = Changing((STALE, "vfio-pci"), (0, "vfio-pci"))
+    """Where another driver is bound on the way back than we believe, the plan is made again for that one, in one command more."""
+    host = Changing((0, "vfio-pci"), (STALE, "xhci_hcd"), (0, "xhci_hcd"))
     binding = Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci")
 
-    plan = binding.bind()
+    binding.bind()
+    plan = binding.give_back()
 
-    assert (plan.aims[0].before, plan.steps) == ("vfio-pci", ())
-    assert ["driver/unbind" in script for script in host.scripts] == [True, False]
-    assert binding.touched
+    assert (plan.aims[0].before, plan.aims[0].after) == ("xhci_hcd", "xhci_hcd")
+    assert ["driver/unbind" in script for script in host.scripts] == [True, True, False]
+
+
+def test_binding_leaves_what_somebody_else_gave_away() -> None:
+    """A device that has another driver than it was found with, before we touched it, is somebody else's now."""
+    host = Changing((STALE, "vfio-pci"))
+    binding = Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci")
+
+    with pytest.raises(ChangedError, match=f"{ADDRESS} had xhci_hcd and has vfio-pci now: somebody else is at work there"):
+        binding.bind()
+
+    assert len(host.scripts) == 1
+    assert not binding.touched
 
 
 def test_binding_needs_one_command_each_way() -> None:
@@ -291,10 +303,12 @@ def test_binding_that_failed_looks_again() -> None:
 
 def test_binding_gives_up_where_drivers_come_and_go() -> None:
     """A device that has another driver at each look is not chased."""
-    host = Changing((STALE, "a"), (STALE, "b"), (0, "b"), (0, "xhci_hcd"))
+    host = Changing((0, "vfio-pci"), (STALE, "a"), (STALE, "b"))
+    binding = Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci")
+    binding.bind()
 
     with pytest.raises(BoardError, match=f"{ADDRESS} changes its driver by itself: it was .*'a'.*, then .*'b'"):
-        Binding(host, [PciDevice(ADDRESS, driver="xhci_hcd")], "vfio-pci").bind()
+        binding.give_back()
 
 
 def test_apply_leaves_a_write_that_hangs_behind(device: Path, tmp_path: Path) -> None:

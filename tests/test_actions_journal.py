@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from harness.actions.journal import (
     parse_journal,
     read_journals,
     remove_journal,
+    sweep,
     take_turn,
     taken,
     write_journal,
@@ -48,7 +50,7 @@ JOURNAL = Journal(
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let journals lie in a folder that is not there yet."""
     path = tmp_path / "var lib" / "throughpass"
-    monkeypatch.setattr(journal_module, "FOLDER", PurePosixPath(f"'{path}'"))
+    monkeypatch.setattr(journal_module, "FOLDER", PurePosixPath(path))
     return path
 
 
@@ -58,7 +60,7 @@ def test_journal_is_read_as_it_was_written(folder: Path) -> None:
 
     left = read_journals(LocalTransport())
 
-    assert left.journals == {ADDRESS: JOURNAL}
+    assert left.journals == {NAME: JOURNAL}
     assert left.unreadable == ()
     assert left.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     assert [(path.name, path.stat().st_mode & 0o777) for path in folder.iterdir()] == [(NAME, 0o600)]
@@ -84,7 +86,7 @@ def test_journals_of_two_controllers_do_not_meet(folder: Path) -> None:
     left = read_journals(LocalTransport())
     remove_journal(LocalTransport(), JOURNAL)
 
-    assert left.journals == {ADDRESS: JOURNAL}
+    assert left.journals == {NAME: JOURNAL}
     assert [each.name for each in left.unreadable] == [f"{other}.journal", "notes.journal"]
     assert sorted(path.name for path in folder.iterdir()) == [f"{other}.journal", "notes.journal"]
 
@@ -97,9 +99,50 @@ def test_journal_changes_its_name_with_its_turn(folder: Path) -> None:
 
     assert mine.turn != JOURNAL.turn
     assert [path.name for path in folder.iterdir()] == [mine.path.name]
-    assert read_journals(LocalTransport()).journals == {ADDRESS: mine}
+    assert read_journals(LocalTransport()).journals == {mine.path.name: mine}
     with pytest.raises(BenchError):
         take_turn(LocalTransport(), JOURNAL)
+
+
+def test_journals_of_one_controller_are_all_read(folder: Path) -> None:
+    """Two journals of one controller, which no run should leave, hide nothing of each other."""
+    second = msgspec.structs.replace(JOURNAL, run="other", turn="89abcdef")
+    write_journal(LocalTransport(), JOURNAL)
+    write_journal(LocalTransport(), second)
+
+    assert read_journals(LocalTransport()).journals == {NAME: JOURNAL, second.path.name: second}
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_journal_of_a_run_that_lost_its_lock_is_none(folder: Path) -> None:
+    """Where the lock is lost before the journal lies there, or meanwhile, none is left and nothing is touched."""
+    once = f"[ ! -e '{folder.parent}/asked' ] && : >'{folder.parent}/asked'"
+    for proof in ("false", once):
+        with pytest.raises(BenchError, match=f"the lock of {ADDRESS} on this machine was lost: .*; nothing was touched"):
+            write_journal(LocalTransport(), JOURNAL, proof)
+        assert not folder.exists() or not list(folder.iterdir())
+
+    write_journal(LocalTransport(), JOURNAL, "true")
+    assert [path.name for path in folder.iterdir()] == [NAME]
+
+
+def test_journal_that_ends_early_leaves_nothing(folder: Path) -> None:
+    """A runner that dies while it writes leaves no file; what a host without power has of one goes with the next restore."""
+    script = journal_module._WRITE.format(
+        alone=journal_module.beginning_alone(),
+        folder=journal_module.quoted_folder(),
+        name=ADDRESS,
+        file=NAME,
+        length=1000,
+        proof=":",
+        lost=journal_module.LOST,
+    )
+    assert LocalTransport().run(script, stdin=b"throughpass jour").status != 0
+    assert list(folder.iterdir()) == []
+
+    (folder / f".new-{ADDRESS}").write_text("throughpass jour", encoding="utf-8")
+    sweep(LocalTransport())
+    assert not folder.exists()
 
 
 def test_journal_that_cannot_be_written_is_an_error(folder: Path) -> None:
@@ -169,4 +212,4 @@ def test_modules_of_another_run_are_nobodys_own() -> None:
     loaded = frozenset({"vfio", "vfio_pci", "irqbypass", "ext4"})
 
     assert modules_before(loaded, Left({}, (), "")) == loaded
-    assert modules_before(loaded, Left({ADDRESS: JOURNAL}, (), "")) == {"irqbypass", "ext4"}
+    assert modules_before(loaded, Left({NAME: JOURNAL}, (), "")) == {"irqbypass", "ext4"}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from harness.actions import lock as lock_module
-from harness.actions.lock import holding
+from harness.actions.lock import BusyError, holding
 from harness.core.errors import BenchError
 from harness.transport.local import LocalTransport
 
@@ -60,6 +63,32 @@ def holders(address: str) -> list[int]:
     return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if mark in path.read_bytes()]
 
 
+@contextmanager
+def _flocked(folder: Path) -> Iterator[int]:
+    """Hold a folder as anybody can who may read it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def wait_until_named(name: str) -> None:
+    """Wait until a process that was just started has its own command line."""
+    mark = b"\0" + name.encode() + b"\0"
+    limit_s = time.monotonic() + 20
+    while not any(mark in _cmdline(path) for path in Path("/proc").glob("[0-9]*/cmdline")):
+        assert time.monotonic() < limit_s
+
+
+def _cmdline(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # it has ended
+
+
 def quiet(_: str) -> None:
     """Say nothing."""
 
@@ -97,6 +126,64 @@ def test_lock_waits_so_long_and_no_longer(bus: Path) -> None:
         hold(ONE, wait_s=1, told=told)
 
     assert told == [f"{ONE} on this machine is in use by alice@runner, process 7, since noon; waiting at most 1 s"]
+
+
+def test_lock_waits_once_for_both(bus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Host and controller are two locks with one wait: what the first took is not waited for again."""
+    monkeypatch.setattr(lock_module, "_ANSWER_LIMIT_S", 5.0)
+    with _flocked(bus) as host, _flocked(bus / "devices" / ONE):
+        threading.Timer(2.0, lambda: fcntl.flock(host, fcntl.LOCK_UN)).start()
+        began_s = time.monotonic()
+        with pytest.raises(BusyError, match="it was not free within 4 s"):
+            hold(ONE, wait_s=4)
+
+    assert time.monotonic() - began_s < 7
+
+
+def test_lock_names_everybody_in_the_way(bus: Path) -> None:
+    """Who wants the host alone is told of each controller that is held there."""
+    third = f"{_DOMAIN}:03:00.0"
+    (bus / "devices" / third).mkdir()
+    with (
+        holding(LocalTransport(), OTHER, who="carol", progress=quiet),
+        other_runner(bus, ONE),
+        pytest.raises(BusyError) as caught,
+    ):
+        hold(third, alone=True)
+
+    assert "carol" in caught.value.message
+    assert "alice@runner" in caught.value.message
+
+
+def test_lock_believes_no_names(bus: Path) -> None:
+    """What holders call themselves is text: it grants nothing, and steers no terminal."""
+    names = ["eve", "held", "0123456789abcdef held 1", "\x1b[2J\nheld"]
+    pretended = [["sh", "-c", "read -r _", "throughpass-lock holds x in y", name] for name in names]
+    with ExitStack() as stack:
+        stack.enter_context(_flocked(bus))
+        for argv in pretended:
+            process = stack.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE))
+            stack.callback(process.kill)
+        for argv in pretended:
+            wait_until_named(argv[-1])
+        with pytest.raises(BusyError, match=r"is in use by .*eve") as caught:
+            hold(ONE)
+
+    assert "\x1b" not in caught.value.message
+
+
+def test_lock_proves_that_its_holder_lives() -> None:
+    """The proof succeeds on the host as long as the holder is there, whatever the runner has noticed."""
+    with holding(LocalTransport(), ONE, who="bob", progress=quiet, beat_s=3600) as lock:
+        there = LocalTransport().run(lock.proof).status
+        for pid in holders(ONE):
+            os.kill(pid, signal.SIGKILL)
+        hold(ONE, wait_s=20)
+        gone = LocalTransport().run(lock.proof).status
+        lock.require()  # which knows only what a beat has told
+
+    assert there == 0
+    assert gone != 0
 
 
 def test_lock_is_one_for_each_controller(bus: Path) -> None:

@@ -28,7 +28,8 @@ class Modules(LocalTransport):
                 self.removed.append(name)
                 del self.users[name]
                 self.users = {other: users - {name} for other, users in self.users.items()}
-        return Result(self.name, text, 0, self.listing().encode(), b"")
+        answer = f"@bound\n{self.listing()}" if found else self.listing()
+        return Result(self.name, text, 0, answer.encode(), b"")
 
     def listing(self) -> str:
         """Return what /proc/modules says."""
@@ -83,7 +84,7 @@ def test_modules_that_will_not_go_are_told() -> None:
 
 
 def test_modules_are_removed_by_one_rmmod(tmp_path: Path) -> None:
-    """One rmmod is told the modules that are loaded, in the order in which they can go; what is built in is left out."""
+    """One rmmod is told the modules that are loaded and not built in, in their order, and not what a device is bound to."""
     for name in ("vfio_pci", "vfio", "vfio_iommu_type1"):
         (tmp_path / name).mkdir()
     for name in ("vfio_pci", "vfio"):
@@ -92,11 +93,21 @@ def test_modules_are_removed_by_one_rmmod(tmp_path: Path) -> None:
     class Host(LocalTransport):
         def run(self, command: str | Sequence[str], **keywords: Any) -> Result:
             text = str(command).replace("/sys/module", str(tmp_path)).replace("/proc/modules", "/dev/null")
+            text = text.replace("/sys/bus/pci/drivers", str(tmp_path))
             self.result = super().run(f"rmmod() {{ echo rmmod $*; }}; {text}", **keywords)
             return self.result
 
     host = Host()
-    unload_new_vfio(host, frozenset({"irqbypass"}))
+    (tmp_path / "pci_stub").mkdir()
+    (tmp_path / "pci_stub" / "refcnt").write_text("0\n")
+    said = []
+    for driver in ("pci-stub", "vfio-pci", ""):
+        if driver:
+            (tmp_path / driver / "0000:09:00.0").mkdir(parents=True)
+        assert unload_new_vfio(host, frozenset({"irqbypass"})) == frozenset()
+        assert host.result.error_text == ""
+        said.append(host.result.text.splitlines()[0])
+        if driver:
+            (tmp_path / driver / "0000:09:00.0").rmdir()
 
-    assert host.result.text.splitlines()[0] == "rmmod vfio_pci vfio"
-    assert host.result.error_text == ""
+    assert said == ["rmmod vfio_pci vfio", "rmmod pci_stub", "rmmod pci_stub vfio_pci vfio"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.record import BoardVerdict, Outcome
-from tests.qualification import BOARDS, qualify
+from tests.qualification import BOARDS, BRIEF, qualify
 
 pytestmark = pytest.mark.bench
 
@@ -29,7 +29,7 @@ class TestOtherBoards:
 
     def test_pinned_twin_with_hostile_stick(self, tmp_path: Path) -> None:
         """Of two cards the named one is taken, the other stays; a serial made of markup appears as text."""
-        done = qualify(BOARDS / "pinned-twin.toml", tmp_path, "-k", "not throughput")
+        done = qualify(BOARDS / "pinned-twin.toml", tmp_path, "-k", BRIEF)
         host = {device["address"]: device for device in done.record.facts["host"]["pci"]}
         hubs = next(each.text for each in done.check("binding/buses-are-gone").evidence if each.source == "USB buses in sysfs")
 
@@ -43,7 +43,7 @@ class TestOtherBoards:
 
     def test_debian_12_with_uas_at_high_speed(self, tmp_path: Path) -> None:
         """The other flavour works as board and guest; a UAS stick on a USB 2 port is driven by uas at 480M."""
-        done = qualify(BOARDS / "slow-port.toml", tmp_path, "-k", "not throughput")
+        done = qualify(BOARDS / "slow-port.toml", tmp_path, "-k", BRIEF)
         link = next(each.text for each in done.check("usb/stick-enumerates").evidence if each.source.startswith("/dev/"))
 
         assert done.status == PASSED, done.output

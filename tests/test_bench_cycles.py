@@ -53,7 +53,7 @@ def rows(done: Qualification) -> dict[str, Outcome]:
 
 def test_real_host_makes_two_round_trips(board: Board, tmp_path: Path) -> None:
     """A host over SSH makes two cycles unless told otherwise; each is a row, the report counts them, and all is given back."""
-    done = qualify(board.bench, tmp_path, "--profile", "smoke")
+    done = qualify(board.bench, tmp_path, "--profile", "smoke", "-k", "not throughput and not integrity")
     second = done.check("cycles/cycle-2")
 
     assert done.status == PASSED, done.output
@@ -72,7 +72,7 @@ def test_real_host_makes_two_round_trips(board: Board, tmp_path: Path) -> None:
 
 def test_first_failing_cycle_is_named(board: Board, tmp_path: Path) -> None:
     """A guest that dies in the second of three cycles: that row fails and says where, the third is blocked, all is given back."""
-    with started(board.bench, tmp_path, "--cycles", "3", "-k", "not throughput") as process:
+    with started(board.bench, tmp_path, "--cycles", "3", "-k", "not throughput and not integrity") as process:
         wait_for_line(process, "cycle 2 of 3, the guest reloads its driver")
         check(board.ssh, KILL_GUEST)
         output, _ = process.communicate(timeout=LIMIT_S)
@@ -111,7 +111,7 @@ def test_guest_that_does_not_reboot_ends_there(board: Board, tmp_path: Path) -> 
 
 def test_cycles_without_a_stick(tmp_path: Path) -> None:
     """Without a stick the controller makes its round trips all the same, and each row says what was left out."""
-    done = qualify(BOARDS / "no-stick.toml", tmp_path, "--cycles", "2", "-k", "not throughput")
+    done = qualify(BOARDS / "no-stick.toml", tmp_path, "--cycles", "2", "-k", "not throughput and not reboots")
 
     assert rows(done) == {"cycles/cycle-1": Outcome.PASS, "cycles/cycle-2": Outcome.PASS}, done.output
     assert done.check("usb/driver-reloads").outcome is Outcome.PASS

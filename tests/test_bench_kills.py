@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from harness.actions.custody import Claim, custody, locking
+from harness.actions.custody import Claim, custody, find_modules_before, locking
 from harness.actions.journal import FOLDER
-from harness.actions.modules import loaded_modules
 from harness.bench.cache import silent
 from harness.bench.config import load_bench
 from harness.bench.held import held_bench_file
@@ -21,7 +20,7 @@ from harness.bench.make import make_bench
 from harness.bench.virtual import VirtualBench
 from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError, ThroughpassError
-from harness.core.record import BoardVerdict
+from harness.core.record import BoardVerdict, Outcome
 from harness.facts.host import read_facts
 from harness.facts.probe import take_sections
 from harness.machine import running
@@ -36,6 +35,7 @@ from tests.taker import BEGUN, GO
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("kills")]
 
 SEED = 20261123
+TAKEN = "PASS           The controller is bound to the reserving driver"
 ANSWERS = "PASS           The guest answers"
 SMOKE = ("--profile", "smoke", "--cycles", "1")
 
@@ -72,9 +72,9 @@ def board(holder: Holder) -> Iterator[Board]:
         yield Board(holder.file, ssh, settled(ssh), session)
 
 
-def ended_by(board: Board, runs: Path, line: str, act: str, *options: str) -> Qualification:
+def ended_by(board: Board, runs: Path, line: str, act: str, *options: str, before: str = "") -> Qualification:
     """Qualify, run a command on the board as soon as a line is seen, and wait for the run's own end."""
-    with started(board.bench, runs, *SMOKE, *options) as process:
+    with started(board.bench, runs, *SMOKE, *options, before=before) as process:
         seen = wait_for_line(process, line)
         check(board.ssh, act)
         output, _ = process.communicate(timeout=LIMIT_S)
@@ -133,12 +133,14 @@ def test_restore_after_the_connection_was_cut(board: Board, tmp_path: Path) -> N
 
 def test_restore_after_the_host_fell_silent(board: Board, tmp_path: Path) -> None:
     """A host that answers nothing, but whose connection stays open, is lost after a while; one restore need not wait for it."""
-    done = ended_by(board, tmp_path, ANSWERS, CUT.replace("kill -9", "kill -STOP"))
+    patient = "from harness.transport import alive; alive.ASK_S, alive.SILENCE_S = 2.0, 15.0\n"
+    patient += "from harness.actions import lock; lock.SILENCE_S = 30"
+    done = ended_by(board, tmp_path, ANSWERS, CUT.replace("kill -9", "kill -STOP"), before=patient)
     restored = board.restore()
     check(board.ssh, CUT)  # what was stopped is no process of the run's
 
     assert done.record.verdict.board is BoardVerdict.UNDECIDED, done.output
-    assert "it had not answered for 90 s" in done.output
+    assert "it had not answered for 15 s" in done.output
     assert restored.returncode == 0, restored.stdout + restored.stderr
     require_restored(board)
 
@@ -147,7 +149,7 @@ def test_restore_after_the_host_fell_silent(board: Board, tmp_path: Path) -> Non
 def guest_on(holder: Holder, board: Board, logs: Path) -> Iterator[Machine]:
     """Take the controller, and hold a guest that has it; the controller is given back."""
     controller = next(device for device in read_facts(take_sections(board.ssh)).pci if device.id == "1033:0194")
-    claim, modules = Claim("kills"), loaded_modules(board.ssh)
+    claim, modules = Claim("kills"), find_modules_before(board.ssh)
     spec = confined_guest(GuestSpec(holder.files, controller.address, "qemu-system-x86_64", "kvm"), controller.group or "")
     with (
         locking(board.ssh, controller.address, claim, silent) as lock,
@@ -219,43 +221,46 @@ def test_qemu_that_no_signal_ends(holder: Holder, board: Board, tmp_path: Path, 
 def test_stick_that_is_pulled_out_in_a_transfer(holder: Holder, board: Board, tmp_path: Path) -> None:
     """A stick that is pulled out while it is read ends the measurement with a sentence; plugged in again, it is as it was."""
     stick = holder.bench.loose_sticks()[0]
-    with started(board.bench, tmp_path, *SMOKE) as process:
+    with started(board.bench, tmp_path, *SMOKE, "-k", "not integrity and not cycles and not reloads and not reboots") as process:
         wait_for_line(process, "block 1 of 2")
         holder.bench.unplug(stick)
+        told = wait_for_line(process, "FAIL           Every way to the stick was measured")
+        holder.bench.plug(stick)
         output, _ = process.communicate(timeout=LIMIT_S)
-    holder.bench.plug(stick)
-    done = Qualification(process.returncode, output, tmp_path)
+    done = Qualification(process.returncode, told + output, tmp_path)
 
-    assert done.record.verdict.board is not BoardVerdict.QUALIFIED, output
+    assert done.check("throughput/arms-measured").outcome is Outcome.FAIL, output
+    assert done.record.verdict.board is BoardVerdict.PARTIAL  # some stages were left out
     assert "TP0001" in " ".join(done.record.verdict.reasons), output
+    assert done.check("return/stick-is-back").outcome is Outcome.PASS
     require_restored(board)
 
 
 @pytest.mark.parametrize("number", range(2))
 def test_restore_after_a_qualification_was_killed(board: Board, tmp_path: Path, number: int) -> None:
-    """Whenever a whole qualification is killed, one restore leaves the host as it was."""
-    delay_s = random.Random(SEED + number).uniform(5.0, 35.0)  # noqa: S311 (a test's moments)
+    """Whenever a whole qualification is killed that has taken the controller, one restore leaves the host as it was."""
+    delay_s = random.Random(SEED + number).uniform(0.0, 20.0)  # noqa: S311 (a test's moments)
     with started(board.bench, tmp_path, *SMOKE) as process:
-        try:
+        wait_for_line(process, TAKEN)
+        with pytest.raises(subprocess.TimeoutExpired):
             process.communicate(timeout=delay_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        process.kill()
+        process.communicate()
 
     require_restored(board)
 
 
 @pytest.mark.parametrize("number", range(2))
 def test_restore_after_a_restore_was_killed(board: Board, number: int) -> None:
-    """A restore may itself be killed at any moment: the next one goes on from there."""
-    delay_s = random.Random(SEED + number).uniform(1.0, 4.0)  # noqa: S311 (a test's moments)
+    """A restore may itself be killed at any moment of its work: the next one goes on from there."""
+    delay_s = random.Random(SEED + number).uniform(0.0, 0.8)  # noqa: S311 (a test's moments)
     kill_at(board, "bind", 6)
-    argv: list[str | Path] = [THROUGHPASS, "restore", board.bench]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        try:
+    argv: list[str | Path] = [THROUGHPASS, "restore", board.bench, "--wait", "60"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
+        wait_for_line(first, "putting back", first.stderr)
+        with pytest.raises(subprocess.TimeoutExpired):
             first.wait(delay_s)
-        except subprocess.TimeoutExpired:
-            first.kill()
+        first.kill()
 
     require_restored(board)
 

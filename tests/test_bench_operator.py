@@ -22,7 +22,7 @@ from harness.bench.held import held_bench_file
 from harness.bench.virtual import VirtualBench
 from harness.core.deadline import Deadline
 from harness.core.record import Outcome, Record, decode
-from tests.qualification import CHECKOUT, suites_argv
+from tests.qualification import BRIEF, CHECKOUT, suites_argv
 
 ASK = "from harness.bench.operator import Operator; Operator().{}; print('answered')"
 PASSED, USAGE = 0, 4
@@ -158,7 +158,7 @@ def qualified(board: VirtualBench, serial: str, folder: Path, hand: Callable[[Te
     (stick,) = board.loose_sticks()
     runs = folder / "runs"
     with held_bench_file(held_as(board.config, serial), board.machine.access, folder / "held.toml") as path:
-        argv = suites_argv(path, runs, "--operator", "--profile", "smoke", "-k", "not throughput")
+        argv = suites_argv(path, runs, "--operator", "--profile", "smoke", "--cycles", "1", "-k", BRIEF)
         with on_terminal(*argv) as terminal:
             status = terminal.answer(hand(terminal, stick), Deadline.after(500, "a qualification with an operator"))
     assert status == PASSED, terminal.said

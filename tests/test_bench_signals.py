@@ -12,7 +12,7 @@ import pytest
 from harness.bench.config import BOARDS
 from harness.core.deadline import Deadline
 from harness.core.record import BoardVerdict, Outcome
-from tests.qualification import LIMIT_S, leftovers, qualify_until, started, wait_for_line
+from tests.qualification import BRIEF, LIMIT_S, leftovers, qualify_until, started, wait_for_line
 
 pytestmark = pytest.mark.bench
 
@@ -47,7 +47,8 @@ def test_signal_leaves_nothing(line: str, signum: signal.Signals, tmp_path: Path
     """A signal in the middle of a stage ends the run, leaves no QEMU and no temporary files, and a record that says so."""
     name = f"interrupted-{request.node.callspec.id}"
     before = files_of(name)
-    options = {"[return]": ["-k", "not throughput"], "booting the board": ["--cold"]}.get(line, ["--profile", "smoke"])
+    smoke = ["--profile", "smoke", "-k", "not reloads and not reboots"]
+    options = {"[return]": ["-k", BRIEF], "booting the board": ["--cold"]}.get(line, smoke)
     done = qualify_until(line, signum, named_board(name, tmp_path), tmp_path / "runs", *options)
 
     assert done.status == INTERRUPTED, done.output

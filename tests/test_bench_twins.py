@@ -13,7 +13,7 @@ import pytest
 from harness.actions.modules import VFIO
 from harness.transport.protocol import check
 from tests.custody import SHIPPED, THROUGHPASS, Board, board_of
-from tests.qualification import qualify
+from tests.qualification import BRIEF, LIMIT_S, qualify, started, wait_for_line
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("twins")]
 
@@ -32,6 +32,7 @@ ONE, OTHER = "0000:01:00.0", "0000:02:00.0"
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """Hold a board with two cards of one model; its bench file names the first by address."""
     text = SHIPPED.read_text(encoding="utf-8").replace("\n[controller]", TWIN, 1)
+    text = text.replace('image = "debian13"', 'image = "debian13"\nmemory_mib = 2048', 1)  # for two guests
     with board_of("twins", tmp_path_factory.mktemp("twins"), text=text) as made:
         text = made.bench.read_text(encoding="utf-8")
         for name, address in (("one", ONE), ("other", OTHER)):
@@ -101,13 +102,41 @@ def test_two_runs_take_one_each(board: Board) -> None:
     assert board.changes() == []
 
 
+def test_two_guests_at_once(board: Board, tmp_path: Path) -> None:
+    """Two runs have a guest each at once, as users of their own, though /dev/kvm is root's alone; the last leaves nothing."""
+    usual, stages = ("--profile", "smoke", "--cycles", "1", "-k"), "readiness or binding or guest or return"
+    with started(board.bench.with_name("one.toml"), tmp_path / "one", *usual, f"{stages} or usb") as first:
+        wait_for_line(first, ANSWERS)
+        with started(board.bench.with_name("other.toml"), tmp_path / "other", *usual, stages) as second:
+            wait_for_line(second, ANSWERS)
+            users = check(board.ssh, GUESTS).text.split()
+            said_second, _ = second.communicate(timeout=LIMIT_S)
+        said_first, _ = first.communicate(timeout=LIMIT_S)
+
+    assert (first.returncode, second.returncode) == (0, 0), said_first + said_second
+    assert len(set(users)) == len(users) == 2, users
+    assert board.changes() == []
+
+
+ANSWERS = "PASS           The guest answers"
+
+GUESTS = r"""
+for file in $(grep -al '[/]tmp/throughpass-guest' /proc/[0-9]*/cmdline); do
+    process=${file%/cmdline}
+    read -r name <"$process/comm"
+    case $name in qemu*) sed -n 's/^Uid:[^0-9]*\([0-9]*\).*/\1/p' "$process/status" ;; esac
+done
+"""
+"""Prints the user of each guest's QEMU."""
+
+
 def test_restore_leaves_the_living_twin_alone(board: Board) -> None:
     """Of two holders one is killed: a restore puts back what that one took, and the other keeps its own."""
     with bound(board, "other") as living:
         with bound(board, "one") as dead:
             dead.kill()
             dead.wait()
-        done = board.restore()
+        done = board.throughpass("restore", "--wait", "5")
         after = drivers(board)
         release(living)
 
@@ -122,7 +151,7 @@ def test_run_takes_the_named_card_alone(board: Board, tmp_path: Path) -> None:
     device = f"/sys/bus/pci/devices/{OTHER}"
     before = check(board.ssh, f"stat -c %Y {device}/driver_override; readlink {device}/driver; cat {device}/driver_override").text
 
-    done = qualify(board.bench.with_name("one.toml"), tmp_path, "--profile", "smoke", "--cycles", "1", "-k", "not throughput")
+    done = qualify(board.bench.with_name("one.toml"), tmp_path, "--profile", "smoke", "--cycles", "1", "-k", BRIEF)
 
     assert done.status == 0, done.output
     after = check(board.ssh, f"stat -c %Y {device}/driver_override; readlink {device}/driver; cat {device}/driver_override").text

@@ -61,6 +61,8 @@ def test_part_ends_before_the_whole() -> None:
     whole = Deadline.after(30, "booting the board")
     part = whole.within(5, "waiting for GRUB")
     assert (part.left_s, part.length_s, part.purpose) == (5, 5, "waiting for GRUB")
+    assert not whole.cut
+    assert not part.cut
 
 
 def test_part_never_outlasts_the_whole(clock: Clock) -> None:
@@ -69,6 +71,7 @@ def test_part_never_outlasts_the_whole(clock: Clock) -> None:
     clock.now_s += 20
     part = whole.within(15, "waiting for a login")
     assert part.left_s == 10
+    assert part.cut
     assert part.error().message == "booting the board took longer than 30 s"
 
 

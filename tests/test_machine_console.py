@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BoardError
+from harness.core.errors import BoardError, DeadlineError
 from harness.machine.console import Console, plain
 
 
@@ -80,6 +80,16 @@ def test_console_deadline_tells_the_end_of_the_transcript(line: Line) -> None:
     assert caught.value.evidence == "still here\n"
     assert caught.value.message.endswith("transcript: log")
     assert line.console.death() == ""
+
+
+def test_console_deadline_that_was_cut_is_the_stages(line: Line) -> None:
+    """A machine that had not its own time to print a text is not to blame: the stage took too long, and that is said."""
+    line.machine.sendall(b"still here\r\n")
+
+    with pytest.raises(DeadlineError, match=r"^waiting took longer than 0.6 s$") as caught:
+        line.console.wait_for("ready", soon(0.6).within(60, "the second boot"))
+
+    assert caught.value.evidence == "still here\n"
 
 
 def test_console_end_is_told(line: Line) -> None:

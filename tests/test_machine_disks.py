@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BoardError, RefusedError
+from harness.core.errors import BoardError, DeadlineError, RefusedError
 from harness.core.timeline import SpanKind, Timeline
 from harness.machine.disks import find_disk, hash_command, hash_window, read_hash, work_on_disk
 from harness.transport.local import LocalTransport
@@ -159,6 +159,14 @@ def test_disk_that_does_not_come_is_the_boards_fault(host: FakeHost) -> None:
     assert caught.value.evidence == "[ 9.9] usb 2-1: device descriptor read/64, error -71"
     assert not (host.root / "begun").exists()
     assert [span.kind for span in timeline.spans] == [SpanKind.SETTLE]
+
+
+def test_disk_that_had_no_time_is_nobodys_fault(host: FakeHost) -> None:
+    """A disk that the end of its stage leaves no time to come up fails no board."""
+    host.dmesg("echo '[   44.0] usb 2-1: device descriptor read/64, error -71'")
+
+    with pytest.raises(DeadlineError, match=r"^the stage usb took longer than 1 s$"):
+        work_on_disk(host, SERIAL, {"never": "true"}, Deadline.after(1, "the stage usb").within(60, "the stick"))
 
 
 def test_log_cannot_name_the_follower(host: FakeHost) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError, BoardError
+from harness.core.errors import BenchError, BoardError, DeadlineError
 from harness.machine.driver import reload_driver
 from harness.machine.power import power_off, reboot
 from harness.machine.running import Machine
@@ -58,17 +59,22 @@ def deaf_machine() -> tuple[Machine, list[object]]:
     return Machine(spec, [], deaf, deaf, deaf, deaf, deaf, PurePosixPath("/x"), None, deaf, deaf), deaf.heard
 
 
-def soon() -> Deadline:
-    """Return a deadline."""
-    return Deadline.after(5, "a test")
+def ample() -> Deadline:
+    """Return a deadline that leaves each part its own time."""
+    return Deadline.after(3000, "the stage usb")
+
+
+def nearly_over() -> Deadline:
+    """Return the deadline of a stage that is over before any part of it has had its time."""
+    return replace(Deadline.after(0.2, "the stage usb"), length_s=480.0)
 
 
 def test_reboot_that_does_not_come_is_the_boards() -> None:
     """A machine that does not let go fails its board; what a reset means to QEMU is as before."""
     machine, heard = deaf_machine()
 
-    with pytest.raises(BoardError, match=r"guest was told to reboot, and has not done it within 5 s") as caught:
-        reboot(machine, soon())
+    with pytest.raises(BoardError, match=r"guest was told to reboot, and has not done it within 60 s") as caught:
+        reboot(machine, ample())
 
     assert caught.value.evidence == "xhci_hcd: stuck"
     assert heard[0] == ("set-action", {"reboot": "reset"})
@@ -80,9 +86,18 @@ def test_end_that_does_not_come_is_the_boards() -> None:
     machine, heard = deaf_machine()
 
     with pytest.raises(BoardError, match=r"guest was told to poweroff"):
-        power_off(machine, soon())
+        power_off(machine, ample())
 
     assert heard[-1] == ("SHUTDOWN", {"reason": "guest-shutdown"})
+
+
+@pytest.mark.parametrize("order", [reboot, power_off])
+def test_stage_that_is_over_proves_nothing(order: Callable[[Machine, Deadline], None]) -> None:
+    """A machine that had not its own time to obey is not to blame: the stage took too long, and that is said."""
+    machine, _ = deaf_machine()
+
+    with pytest.raises(DeadlineError, match=r"^the stage usb took longer than 480 s$"):
+        order(machine, nearly_over())
 
 
 class Answering:
@@ -100,10 +115,10 @@ class Answering:
         return Result(self.name, command, self.status, b"xhci_pci\n", b"modprobe: FATAL: Module xhci_pci is in use.\n")
 
 
-def reloaded(status: int | None) -> str:
+def reloaded(status: int | None, deadline: Deadline | None = None) -> str:
     """Return what a reload gives on a system that answers so."""
     system: Any = Answering(status)
-    return reload_driver(system, "0000:01:00.0", soon())
+    return reload_driver(system, "0000:01:00.0", deadline or ample())
 
 
 def test_driver_is_named_or_built_in() -> None:
@@ -130,5 +145,11 @@ def test_driver_that_cannot_be_reloaded(status: int, said: str) -> None:
 
 def test_driver_that_hangs_is_the_boards() -> None:
     """A driver that waits for ever for its device fails the board."""
-    with pytest.raises(BoardError, match=r"the driver of 0000:01:00.0 on guest was not reloaded within 5 s"):
+    with pytest.raises(BoardError, match=r"the driver of 0000:01:00.0 on guest was not reloaded within 60 s"):
         reloaded(None)
+
+
+def test_driver_that_had_no_time_is_nobodys() -> None:
+    """A driver that the end of its stage interrupts fails no board."""
+    with pytest.raises(DeadlineError, match=r"^the stage usb took longer than 480 s$"):
+        reloaded(None, nearly_over())

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,8 +30,10 @@ LOCKED_MIB = 1
 """Less than any host's limit: a container's root may not raise one."""
 
 TELLING = """#!/bin/sh
-case "$*" in "-sandbox on --version") exit {sandbox} ;; esac
+case "$*" in "-sandbox on --version") {sandbox} ;; esac
 echo "args: $*"
+node="{opening}"
+[ -z "$node" ] || echo "opened: $(head -c 4 "$node" | wc -c) $(stat -c '%u %a' "$node")"
 cat /proc/self/status
 grep '^Max locked memory' /proc/self/limits
 echo "files: $(cat /proc/self/fd/3) $(cat /proc/self/fd/4) $(cat <&5)"
@@ -40,6 +43,9 @@ echo "files: $(cat /proc/self/fd/3) $(cat /proc/self/fd/4) $(cat <&5)"
 def told(result: Result) -> dict[str, list[str]]:
     """Return what the program told, by the name that begins each line."""
     return {name: words.split() for name, _, words in (line.partition(":") for line in result.text.splitlines())}
+
+
+NO_FILTER = "qemu-system-x86_64: -sandbox on: -sandbox support is not enabled in this QEMU binary"
 
 
 @dataclass
@@ -62,11 +68,22 @@ class Stage:
         os.chown(path, owner, -1)
         return path
 
-    def launch(self, *nodes: Path | str, sandbox: bool = True, below: tuple[str, ...] = ()) -> Result:
-        """Launch the program with these nodes; ``below`` is a command that runs the launcher."""
+    def launch(
+        self,
+        *nodes: Path | str,
+        sandbox: str = "exit 0",
+        mode: int = 0o755,
+        opening: Path | str = "",
+        below: tuple[str, ...] = (),
+    ) -> Result:
+        """Launch the program with these nodes.
+
+        ``opening`` is a node that it opens, ``sandbox`` what it does when it is asked for a filter, ``below`` a command that runs
+        the launcher.
+        """
         qemu = Path("/tmp") / f"throughpass-stand-in-{os.getpid()}"  # noqa: S108 (its user may enter no folder of pytest's)
-        qemu.write_text(TELLING.format(sandbox=0 if sandbox else 1), encoding="utf-8")
-        qemu.chmod(0o755)
+        qemu.write_text(TELLING.format(sandbox=sandbox, opening=opening), encoding="utf-8")
+        qemu.chmod(mode)
         names = [str(self.folder / name) for name in ("kernel", "initrd", "root")]
         given = Privileges(names[0], names[1], names[2], tuple(map(str, nodes)), LOCKED_MIB)
         try:
@@ -135,10 +152,29 @@ def test_launch_needs_only_the_group_of_kvm(stage: Stage) -> None:
 
 def test_launch_without_a_filter_says_so(stage: Stage) -> None:
     """A QEMU that was built without a filter of system calls is started without, and the transcript says it."""
-    done = stage.launch(sandbox=False)
+    done = stage.launch(sandbox=f"echo '{NO_FILTER}' >&2; exit 1")
 
     assert told(done)["args"] == ["-display", "none"]
     assert "without a filter of system calls" in done.error_text
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "mode", "said"),
+    [
+        pytest.param("echo 'error while loading shared libraries: libvfio.so' >&2; exit 127", 0o755, "libvfio", id="library"),
+        pytest.param("exit 1", 0o755, "it does not say why", id="silent"),
+        pytest.param("exit 0", 0o644, "ermission denied", id="not-executable"),
+    ],
+)
+def test_launch_leaves_the_filter_out_for_nothing_else(stage: Stage, sandbox: str, mode: int, said: str) -> None:
+    """A QEMU that fails when it is asked for the filter is not started without: the sentence is ours and has its words."""
+    done = stage.launch(sandbox=sandbox, mode=mode)
+
+    assert (done.status, done.text) == (1, "")
+    assert done.error_text.startswith("throughpass: /tmp/throughpass-stand-in-")
+    assert "cannot be started with a filter of system calls" in done.error_text
+    assert said in done.error_text
+    assert len(done.error_text.splitlines()) == 1
 
 
 def test_launch_refuses_a_number_that_somebody_has(stage: Stage) -> None:
@@ -201,6 +237,82 @@ def test_lending_to_a_running_guest(stage: Stage) -> None:
     with pytest.raises(BenchError, match="cannot be given") as refused:
         lend(HOST, stage.user, str(stage.node("others", SOMEBODY)))
     assert f"is user {SOMEBODY}'s" in refused.value.evidence
+
+
+@pytest.fixture
+def kvm() -> Iterator[Path]:
+    """Make a node of /dev/zero's under the name that is shared, closed to all but root, in a folder that all may enter."""
+    if HOST.run("unshare --mount true").status != 0:
+        pytest.skip("no mount namespace can be made here")
+    folder = Path("/tmp") / f"throughpass-nodes-{os.getpid()}"  # noqa: S108 (as above)
+    folder.mkdir(0o755)
+    try:
+        node = folder / "kvm"
+        os.mknod(node, 0o600 | stat.S_IFCHR, Path("/dev/zero").stat().st_rdev)
+        yield node
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_two_guests_have_one_kvm(stage: Stage, kvm: Path) -> None:
+    """A node that every guest needs and only root may open serves two runs: the second one's own ends with its QEMU."""
+    other = stage.user ^ 1
+    lend(HOST, other, str(kvm))
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+
+    done = stage.launch(kvm, opening=kvm)
+
+    assert done.status == 0, done.error_text
+    assert told(done)["opened"] == ["4", str(stage.user), "600"]
+    assert told(done)["Uid"] == [str(stage.user)] * 4
+    assert int(told(done)["CapBnd"][0], 16) == 0
+    assert (owner(kvm), Path("/proc/self/mountinfo").read_text(encoding="utf-8")) == (other, mounts)
+
+
+def test_kvm_that_came_back_is_lent_anew(stage: Stage, kvm: Path) -> None:
+    """Once the first run's guest has ended the node itself is lent to the next one."""
+    other = stage.user ^ 1
+    lend(HOST, other, str(kvm))
+    take_back(HOST, other, str(kvm.parent))
+
+    assert told(stage.launch(kvm, opening=kvm))["opened"] == ["4", str(stage.user), "600"]
+    assert owner(kvm) == stage.user
+
+
+def test_second_kvm_that_cannot_be_made_is_told(stage: Stage, kvm: Path) -> None:
+    """Where root itself may mount nothing, as in a container, the sentence is ours, and nothing is started."""
+    lend(HOST, stage.user ^ 1, str(kvm))
+    (stage.run_folder / "nodes").write_text("in the way", encoding="utf-8")
+
+    done = stage.launch(kvm)
+
+    assert (done.status, done.text) == (1, "")
+    assert done.error_text.startswith(f"throughpass: another run's guest has {kvm}, which root alone may open")
+    assert len(done.error_text.splitlines()) == 1
+
+
+def test_group_of_another_run_is_not_shared(stage: Stage) -> None:
+    """The node of a group is one run's alone: whoever comes second is told whose it is."""
+    node = stage.node("12", stage.user ^ 1)
+
+    done = stage.launch(node)
+
+    assert (done.status, owner(node)) == (1, stage.user ^ 1)
+    assert f"{node} is user {stage.user ^ 1}'s" in done.error_text
+
+
+def test_folder_is_not_lent(stage: Stage) -> None:
+    """What is no node, as the place of all groups' nodes, is nobody's to have: neither for a running guest nor at its start."""
+    groups = stage.folder / "groups"
+    groups.mkdir()
+
+    with pytest.raises(BenchError, match="cannot be given") as refused:
+        lend(HOST, stage.user, f"{groups}/")
+    started = stage.launch(f"{groups}/")
+
+    assert refused.value.evidence == f"throughpass: {groups}/ is a folder, and no node"
+    assert (started.status, owner(groups)) == (1, 0)
+    assert refused.value.evidence in started.error_text
 
 
 def test_users_are_made_of_marks() -> None:

@@ -7,7 +7,10 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
-from harness.machine.guest import CONTROLLER, GuestFiles, GuestSpec, guest_machine, usb_host_device
+import pytest
+
+from harness.core.errors import BenchError
+from harness.machine.guest import CONTROLLER, GuestFiles, GuestSpec, confined_guest, group_node, guest_machine, usb_host_device
 from harness.machine.spec import ROOT_NODE, Drive, Endpoints, MachineSpec, qemu_argv
 
 ENDS = Endpoints(PurePosixPath("/tmp/a,b"))  # noqa: S108 (never made)
@@ -140,3 +143,12 @@ def test_guest_usb_device_is_named_by_its_place() -> None:
 
     assert (device["hostbus"], device["hostport"]) == (2, "1.3")
     assert "vendorid" not in device
+
+
+def test_device_of_no_group_has_no_node() -> None:
+    """A device that is in no IOMMU group is told, and the place of all groups' nodes is not lent in its name."""
+    files = GuestFiles("/k", "/i", "/r", root_is_device=False)
+
+    assert group_node("12") == "/dev/vfio/12"
+    with pytest.raises(BenchError, match="in no IOMMU group"):
+        confined_guest(GuestSpec(files, "0000:01:00.0", "qemu-system-x86_64", "kvm"), "")

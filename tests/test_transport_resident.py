@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from harness.core.deadline import Deadline
-from harness.core.errors import DeadlineError, HostLostError
+from harness.core.errors import BenchError, DeadlineError, HostLostError
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Transport
 from harness.transport.resident import ResidentTransport, resident
 from harness.transport.route import open_target
-from tests.sshd import Sshd, serving, target_of
+from tests.sshd import Sshd, fake_sudo, serving, target_of
 
 OWN_SHELL = 'echo "$$"'
 
@@ -151,3 +151,38 @@ def test_resident_leaves_this_machine_alone() -> None:
 def test_resident_takes_any_text(host: Transport, text: str) -> None:
     """What a command holds comes back as it was."""
     assert host.run(f"printf %s {shlex.quote(text)}").stdout == text.encode()
+
+
+@pytest.fixture
+def rooted(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
+    """Connect to the server, and keep a shell there that sudo starts."""
+    fake_sudo(tmp_path, monkeypatch)
+    identity = tmp_path / "key"
+    identity.write_text(sshd.client_key.private, encoding="utf-8")
+    with (
+        open_target(target_of(sshd, identity), Deadline.after(20, "connecting")) as below,
+        resident(below.as_root()) as transport,
+    ):
+        yield transport
+
+
+def test_resident_by_sudo_gives_the_commands_own_words(rooted: Transport) -> None:
+    """What sudo notices when it starts the shell is no word of the first command's, nor of any later one."""
+    said = [rooted.run(f"echo 'sudo: {word}' >&2").error_text for word in ("first", "second")]
+
+    assert said == ["sudo: first", "sudo: second"]
+    assert rooted.run(OWN_SHELL).text == rooted.run(OWN_SHELL).text
+
+
+def test_resident_that_sudo_refuses_is_no_lost_host(rooted: Transport, tmp_path: Path) -> None:
+    """Where sudo starts no shell the host is not lost: it is told with sudo's words, and the next command is asked for anew."""
+    refuse = tmp_path / "bin" / "refuse"
+    refuse.touch()
+
+    with pytest.raises(BenchError, match=r"^sudo does not run 'true' on root@127") as caught:
+        rooted.run("true")
+    refuse.unlink()
+
+    assert type(caught.value) is BenchError
+    assert "sudo: a password is required" in caught.value.evidence
+    assert rooted.run("echo on").text == "on"

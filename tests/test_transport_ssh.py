@@ -15,11 +15,11 @@ from harness.core.errors import BenchError, DeadlineError, HostLostError, UsageE
 from harness.transport import alive
 from harness.transport.channels import KILLED
 from harness.transport.keys import make_key
-from harness.transport.protocol import check
+from harness.transport.protocol import check, succeeds
 from harness.transport.route import open_target
 from harness.transport.ssh import SshTransport
 from harness.transport.sshconfig import SshTarget
-from tests.sshd import Sshd, serving, target_of
+from tests.sshd import Sshd, fake_sudo, serving, target_of
 
 
 @pytest.fixture
@@ -262,3 +262,23 @@ def test_ssh_that_does_not_answer_is_lost(sshd: Sshd, identity: Path, monkeypatc
                 host.run("echo")
         finally:
             sshd.answering.set()
+
+
+def test_ssh_by_sudo_gives_the_commands_own_words(host: SshTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What sudo notices on its own is no word of the command's, and what the command says of another sudo is."""
+    fake_sudo(tmp_path, monkeypatch)
+
+    result = host.as_root().run("echo out; echo 'sudo: err' >&2; exit 3")
+
+    assert (result.status, result.text, result.error_text) == (3, "out", "sudo: err")
+
+
+def test_ssh_sudo_that_refuses_is_no_answer(host: SshTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that sudo does not run has neither succeeded nor failed: that is told with sudo's words."""
+    (fake_sudo(tmp_path, monkeypatch) / "refuse").touch()
+
+    with pytest.raises(BenchError, match=r"^sudo does not run 'true' on root@127\.0\.0\.1:\d+$") as caught:
+        succeeds(host.as_root(), "true")
+
+    assert caught.value.evidence.splitlines()[-1] == "sudo: a password is required"
+    assert host.run("true").status == 0

@@ -44,7 +44,7 @@ steps() {{
 work() {{
     for address in {addresses}; do [ -d "$folder/$address" ] || {{ echo "@gone $address"; status={gone}; return; }}; done
     # The plan of a run that was killed goes on to its end here, and holds this meanwhile.
-    exec 7<"$folder/{first}/uevent"
+    exec 7>>"$folder/{first}/rescan" # which only root may open: nobody else can hold it, and nothing is written to it
     flock -n 7 || timeout {limit} flock 7 || {{ status={busy}; return; }}
     drivers
     [ "$shown" = {before} ] || {{ status={stale}; return; }}

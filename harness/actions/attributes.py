@@ -6,11 +6,16 @@ and the devices below them are made anew with the kernel's defaults. What somebo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from harness.transport.protocol import Transport, check
 
 DEVICES = "/sys/bus/pci/devices"
+
+_BUS = re.compile(r"(^usb|(?<=/))\d+(?=/|-)")
+"""The number of a bus in a path: ``usb3/3-1/3-1.2``."""
 
 BACK_LIMIT_S = 10
 """How long the USB devices of a controller that was given back may take to come up: a few seconds behind two hubs."""
@@ -31,8 +36,7 @@ for address in {addresses}; do
 done 2>/dev/null
 """
 
-# The end of an enumeration is no event that a shell could await: it looks again until all are there. What was on a bus that has
-# another number now is not waited for.
+# The end of an enumeration is no event that a shell could await: it looks again until all are there.
 _RESTORE = """
 cd {devices} || exit
 turns={turns}
@@ -43,8 +47,7 @@ while :; do
             read -r now <"$path"
             [ "$now" = "$value" ] || echo "$value" >"$path"
         else
-            below=${{path#*/usb}}
-            [ ! -d "${{path%%/*}}/usb${{below%%/*}}" ] || missing="$missing $path"
+            missing="$missing $path"
         fi
     done <<'END' 2>/dev/null
 {lines}
@@ -53,8 +56,16 @@ END
     turns=$((turns - 1))
     sleep 0.1
 done
-for path in $missing; do echo "$path"; done
+for path in $missing; do echo "@missing $path"; done
+while read -r path value; do
+    [ -e "$path" ] && read -r now <"$path" || continue
+    [ "$now" = "$value" ] || echo "@refused $path $value $now"
+done <<'END' 2>/dev/null
+{lines}
+END
 """
+
+_HUBS = "cd {devices} && for hub in {addresses}; do echo $hub; done"
 
 
 def read_attributes(transport: Transport, addresses: Sequence[str]) -> dict[str, str]:
@@ -64,16 +75,62 @@ def read_attributes(transport: Transport, addresses: Sequence[str]) -> dict[str,
     return {path.replace("/./", "/"): value for path, _, value in words}
 
 
-def restore_attributes(transport: Transport, attributes: Mapping[str, str]) -> tuple[str, ...]:
-    """Write what differs, once the USB devices are up again; return the names of those that did not come back."""
+class Unrestored(NamedTuple):
+    """What is not as it was: devices that did not come back, and attributes that kept another value."""
+
+    missing: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+def restore_attributes(transport: Transport, attributes: Mapping[str, str]) -> Unrestored:
+    """Write what differs, once the USB devices are up again, read all back, and return what is not as it was."""
     if not attributes:
-        return ()
+        return Unrestored()
+    attributes = _moved(transport, attributes)
     lines = "\n".join(f"{path} {value}" for path, value in attributes.items())
     script = _RESTORE.format(devices=DEVICES, turns=BACK_LIMIT_S * 10, lines=lines)
-    missing = check(transport, script, timeout_s=3 * BACK_LIMIT_S + 30.0).text.split()
-    return tuple(dict.fromkeys(path.split("/power/")[0].rpartition("/")[2] for path in missing if "/power/" in path))
+    said = check(transport, script, timeout_s=3 * BACK_LIMIT_S + 30.0).text.splitlines()
+    missing = [line.split()[1] for line in said if line.startswith("@missing ")]
+    refused = [line.split()[1:] for line in said if line.startswith("@refused ")]
+    return Unrestored(
+        tuple(dict.fromkeys(path.split("/power/")[0].rpartition("/")[2] for path in missing if "/power/" in path)),
+        tuple(f"{path} ({' '.join(now)}, was {was})" for path, was, *now in refused),
+    )
 
 
-def told_missing(names: Sequence[str]) -> str:
-    """Return what to add to a sentence about devices that did not come back; empty for none."""
-    return f"; not back within {BACK_LIMIT_S} s: {', '.join(names)}" if names else ""
+def _moved(transport: Transport, attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes where they are now: the buses of a controller that came back may have other numbers, in their order.
+
+    So it is where two controllers are taken and come back the other way round.
+    """
+    addresses = dict.fromkeys(path.partition("/")[0] for path in attributes)
+    patterns = " ".join(f"{address}/usb[0-9]*" for address in addresses)
+    now = transport.run(_HUBS.format(devices=DEVICES, addresses=patterns)).text.split()
+    numbers: dict[tuple[str, str], str] = {}
+    for address in addresses:
+        before, after = (_buses(paths, address) for paths in (attributes, now))
+        numbers |= {(address, old): new for old, new in zip(before, after, strict=False)}
+
+    def move(path: str) -> str:
+        address, _, below = path.partition("/")
+        new = numbers.get((address, _bus(below)))
+        return f"{address}/{_BUS.sub(lambda found: f'{found[1]}{new}', below)}" if new else path
+
+    return {move(path): value for path, value in attributes.items()}
+
+
+def _buses(paths: Iterable[str], address: str) -> list[str]:
+    """Return the numbers of a controller's buses that paths tell of, in their order."""
+    found = {_bus(below) for above, _, below in (path.partition("/") for path in paths) if above == address}
+    return sorted(filter(str.isdigit, found), key=int)
+
+
+def _bus(below: str) -> str:
+    """Return the number in ``usb3/3-1/power/control``, empty where the function itself is meant."""
+    return below.partition("/")[0].removeprefix("usb")
+
+
+def told_unrestored(unrestored: Unrestored) -> str:
+    """Return what to add to a sentence about what is not as it was; empty if all is."""
+    missing = f"; not back within {BACK_LIMIT_S} s: {', '.join(unrestored.missing)}" if unrestored.missing else ""
+    return missing + (f"; not as before: {', '.join(unrestored.refused)}" if unrestored.refused else "")

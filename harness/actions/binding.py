@@ -16,6 +16,10 @@ Before = Callable[[Plan], None]
 """What is done before a plan is applied: a journal is put down before the first one."""
 
 
+class ChangedError(BenchError):
+    """A device that was not yet touched has another driver than the facts told."""
+
+
 class Binding:
     """Devices of one IOMMU group, the controller first: what was found, what is now, and the way back."""
 
@@ -55,9 +59,10 @@ class Binding:
                 )
         wanted = driver or self.driver
         before, self.touched = self.touched, True
+        first = not before and self._believed is not None
         try:
-            return self._apply(lambda now: plan_bind([_with_driver(device, now) for device in self.devices], wanted))
-        except RefusedError:
+            return self._apply(lambda now: plan_bind([_with_driver(device, now) for device in self.devices], wanted), once=first)
+        except (RefusedError, ChangedError):
             self.touched = before
             raise
         except BoardError:
@@ -74,11 +79,17 @@ class Binding:
         """Return the name of the driver that each device has now, empty for none."""
         return read_drivers(self._transport, self.devices)
 
-    def _apply(self, plan_for: Callable[[Mapping[str, str]], Plan]) -> Plan:
-        """Plan from the drivers that we believe to be bound, and once more if that was wrong; return what was applied."""
+    def _apply(self, plan_for: Callable[[Mapping[str, str]], Plan], *, once: bool = False) -> Plan:
+        """Plan from the drivers that we believe to be bound, and once more if that was wrong; return what was applied.
+
+        ``once``: what was found and not yet touched has its driver from somebody else, if that is another now.
+        """
         believed, self._believed = self._believed, None
         plan = plan_for(self.current_drivers() if believed is None else believed)
         if stale := self._permitted(plan):
+            if once:
+                self._believed = believed
+                require_unchanged(self.devices, stale.drivers)
             plan = plan_for(stale.drivers)
             if again := self._permitted(plan):
                 changes = f"it was {dict(stale.drivers)}, then {dict(again.drivers)}"
@@ -102,6 +113,17 @@ def read_drivers(transport: Transport, devices: Sequence[PciDevice]) -> dict[str
         gone = next((address for address in addresses if address not in drivers), addresses[0])
         raise BenchError(f"{gone} is no longer there")
     return drivers
+
+
+def require_unchanged(devices: Sequence[PciDevice], now: Mapping[str, str]) -> None:
+    """Raise ChangedError if a device has another driver now than the facts told."""
+    words = [
+        f"{device.address} had {device.driver or 'no driver'} and has {now.get(device.address) or 'none'} now"
+        for device in devices
+        if now.get(device.address, "") != (device.driver or "")
+    ]
+    if words:
+        raise ChangedError(f"{', '.join(words)}: somebody else is at work there", remedy="start again")
 
 
 def _with_driver(device: PciDevice, now: Mapping[str, str]) -> PciDevice:

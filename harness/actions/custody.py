@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from harness.actions.attributes import read_attributes, restore_attributes, told_missing
-from harness.actions.binding import Binding, read_drivers
+from harness.actions.attributes import read_attributes, restore_attributes, told_unrestored
+from harness.actions.binding import Binding, read_drivers, require_unchanged
 from harness.actions.journal import Journal, Left, read_journals, remove_journal, taken, write_journal
 from harness.actions.lock import Lock, holding
-from harness.actions.modules import FAMILY, unload_new_vfio
+from harness.actions.modules import FAMILY, loaded_modules, unload_new_vfio
 from harness.actions.plan import Plan, writes_of
 from harness.core.errors import BenchError
 from harness.facts.pci import PciDevice
@@ -69,7 +69,7 @@ def custody(
 ) -> Iterator[Binding]:
     """Hold devices of one group, the controller first, as the facts found them; what was bound is given back in the end.
 
-    ``modules`` are those that were loaded before. Raises BenchError if somebody else took one of them, or has changed it.
+    ``modules`` are those of ``find_modules_before``. Raises BenchError if somebody else took one of them, or has changed it.
     """
     left = read_journals(transport)
     _require_as_told(transport, devices, left)
@@ -79,7 +79,7 @@ def custody(
         bench=claim.bench,
         boot_id=left.boot_id,
         devices=tuple(taken(device) for device in devices),
-        modules=tuple(sorted(modules_before(modules, left) & frozenset(FAMILY))),
+        modules=tuple(sorted(modules & frozenset(FAMILY))),
         attributes=read_attributes(transport, [device.address for device in devices]),
     )
     keeper = _Keeper(transport, journal, lock, progress)
@@ -88,6 +88,15 @@ def custody(
         yield binding
     finally:
         keeper.close(binding)
+
+
+def find_modules_before(transport: Transport) -> frozenset[str]:
+    """Return the modules that were loaded before any run of ours, now.
+
+    The journals are read first: a run that ends meanwhile takes out what it brought before its journal goes.
+    """
+    left = read_journals(transport)
+    return modules_before(loaded_modules(transport), left)
 
 
 def modules_before(loaded: frozenset[str], left: Left) -> frozenset[str]:
@@ -111,7 +120,8 @@ class _Keeper:
         """Let a plan be applied: the lock is ours, and the journal lies on the disk. From then on the journal's turn decides."""
         if not self.written and plan.steps:
             self.lock.require()
-            write_journal(self.transport, msgspec.structs.replace(self.journal, plan=tuple(writes_of(plan.steps))))
+            journal = msgspec.structs.replace(self.journal, plan=tuple(writes_of(plan.steps)))
+            write_journal(self.transport, journal, self.lock.proof)
             self.written = True
 
     def close(self, binding: Binding) -> None:
@@ -120,8 +130,8 @@ class _Keeper:
             binding.give_back()
         if not self.written:
             return
-        if missing := restore_attributes(self.transport, self.journal.attributes):
-            self.progress(f"{self.journal.name} was given back{told_missing(missing)}")
+        if told := told_unrestored(restore_attributes(self.transport, self.journal.attributes)):
+            self.progress(f"{self.journal.name} was given back{told}")
         if left := unload_new_vfio(self.transport, frozenset(self.journal.modules)):
             raise BenchError(f"modules that were not loaded before could not be removed: {', '.join(sorted(left))}")
         remove_journal(self.transport, self.journal)
@@ -141,10 +151,4 @@ def _require_as_told(transport: Transport, devices: Sequence[PciDevice], left: L
             f"a journal of {address} lies on {transport.name} that cannot be followed",
             remedy="`throughpass restore` says why",
         )
-    now = read_drivers(transport, devices)
-    for device in devices:
-        if now[device.address] != (device.driver or ""):
-            was, here = device.driver or "no driver", now[device.address] or "none"
-            raise BenchError(
-                f"{device.address} had {was} and has {here} now: somebody else is at work there", remedy="start again"
-            )
+    require_unchanged(devices, read_drivers(transport, devices))

@@ -38,11 +38,41 @@ done
 cat /proc/sys/kernel/random/boot_id
 """
 
+_ALONE = """
+mkdir -p {parent} && exec 9<{parent} && {{ flock -n 9 || timeout 30 flock 9; }} || exit
+"""
+
+LOST = 7
+"""How the writing of a journal ends whose run has lost its lock."""
+
+# Whoever has the lock next finds the journal of one who had it: so it is asked for once more when the journal lies there.
 _WRITE = """
 umask 077
-mkdir -p {folder} && cd {folder} && cat >.new-{name} || exit
-[ "$(wc -c <.new-{name})" -eq {length} ] || exit # a runner that died in the middle sends an end, too
-{{ sync .new-{name} || sync; }} && mv -f .new-{name} {file} && {{ sync . || sync; }}
+{alone}
+new=.new-{name}
+holds() {{ {proof}; }}
+write() {{
+    holds || return {lost}
+    mkdir -p {folder} && cd {folder} && cat >"$new" || return
+    [ "$(wc -c <"$new")" -eq {length} ] || return # a runner that died in the middle sends an end, too
+    {{ sync "$new" || sync; }} && mv -f "$new" {file} && {{ sync . || sync; }} || return
+    holds && return
+    rm -f {file}
+    return {lost}
+}}
+write
+status=$?
+[ "$status" -eq 0 ] || rm -f {folder}/"$new"
+exit "$status"
+"""
+
+_SWEEP = """
+set -- {folder}/.new-*
+[ -e "$1" ] || exit 0
+{alone}
+rm -f {folder}/.new-*
+rmdir {folder} 2>/dev/null
+true
 """
 
 _TURN = "cd {folder} && mv -f {file} {new} && {{ sync . || sync; }}"
@@ -107,7 +137,7 @@ class Unreadable(NamedTuple):
 
 
 class Left(NamedTuple):
-    """What lies on a host: the journals by name, those that cannot be followed, and the boot in which it is now."""
+    """What lies on a host: the journals by their files, those that cannot be followed, and the boot in which it is now."""
 
     journals: Mapping[str, Journal]
     unreadable: tuple[Unreadable, ...]
@@ -154,7 +184,7 @@ def parse_journal(name: str, text: str) -> Journal | Unreadable:
 
 def read_journals(transport: Transport) -> Left:
     """Read all journals of a host, in one round trip."""
-    text = check(transport, _LIST.format(folder=FOLDER)).text
+    text = check(transport, _LIST.format(folder=quoted_folder())).text
     *parts, rest = re.split(r"^@journal (.+)$", f"\n{text}", flags=re.MULTILINE) if "@journal " in text else [f"\n{text}"]
     read, last = [], rest
     if parts:
@@ -162,15 +192,24 @@ def read_journals(transport: Transport) -> Left:
         bodies = [body.removeprefix("\n").rpartition("\n@end\n") for body in texts]
         read = [parse_journal(name, body) for name, (body, _, _) in zip(names, bodies, strict=True)]
         last = bodies[-1][2]
-    journals = {each.name: each for each in read if isinstance(each, Journal)}
+    journals = {each.path.name: each for each in read if isinstance(each, Journal)}
     return Left(journals, tuple(each for each in read if isinstance(each, Unreadable)), last.strip())
 
 
-def write_journal(transport: Transport, journal: Journal) -> None:
-    """Write a journal to the host's disk; raise BenchError if it is not there in whole: then nothing may be touched."""
+def write_journal(transport: Transport, journal: Journal, proof: str = ":") -> None:
+    """Write a journal to the host's disk; raise BenchError if it is not there in whole: then nothing may be touched.
+
+    ``proof`` is shell text that succeeds while the controller is still ours to take.
+    """
     data = dump_journal(journal).encode()
-    script = _WRITE.format(folder=FOLDER, name=shlex.quote(journal.name), file=_word(journal), length=len(data))
+    names = {"name": shlex.quote(journal.name), "file": _word(journal)}
+    script = _WRITE.format(alone=beginning_alone(), folder=quoted_folder(), length=len(data), proof=proof, lost=LOST, **names)
     result = transport.run(script, stdin=data)
+    if result.status == LOST:
+        raise BenchError(
+            f"the lock of {journal.name} on {transport.name} was lost: its holder there has ended; nothing was touched",
+            remedy="start again",
+        )
     if result.status != 0:
         raise BenchError(
             f"the journal of {journal.name} cannot be written to {FOLDER} on {transport.name}: nothing was touched",
@@ -179,16 +218,34 @@ def write_journal(transport: Transport, journal: Journal) -> None:
         )
 
 
+def sweep(transport: Transport) -> None:
+    """Remove what a host that lost its power has of a journal that was never one; no other is touched."""
+    check(transport, _SWEEP.format(alone=beginning_alone(), folder=quoted_folder()))
+
+
+def beginning_alone() -> str:
+    """Return the shell text that begins a script which must not run beside another one that begins so.
+
+    Such are what writes journals, and what goes by their number.
+    """
+    return _ALONE.format(parent=shlex.quote(str(FOLDER.parent)))
+
+
+def quoted_folder() -> str:
+    """Return the journals' folder as a word of the shell."""
+    return shlex.quote(str(FOLDER))
+
+
 def take_turn(transport: Transport, journal: Journal) -> Journal:
     """Return a journal under its new name: no plan of an earlier turn is begun any more."""
     mine = msgspec.structs.replace(journal, turn=_new_turn())
-    check(transport, _TURN.format(folder=FOLDER, file=_word(journal), new=_word(mine)))
+    check(transport, _TURN.format(folder=quoted_folder(), file=_word(journal), new=_word(mine)))
     return mine
 
 
 def remove_journal(transport: Transport, journal: Journal) -> None:
     """Remove a journal: all is as it was."""
-    check(transport, _REMOVE.format(folder=FOLDER, name=shlex.quote(journal.name), file=_word(journal)))
+    check(transport, _REMOVE.format(folder=quoted_folder(), name=shlex.quote(journal.name), file=_word(journal)))
 
 
 def _word(journal: Journal) -> str:

@@ -24,8 +24,9 @@ STICKS = "/dev/bus/usb /dev/sd*"
 LENT = f"/dev/kvm /dev/vfio {STICKS}"
 """Where what was lent lies."""
 
-LEND = """
-lend() {
+LEND = f"""
+lend() {{
+    if [ -d "$1" ]; then echo "throughpass: $1 is a folder, and no node" >&2; return 1; fi
     case $(stat -L -c '%u %a' "$1" 2>/dev/null) in
     *[67]) ;; # everybody may
     "0 "*) chown "$user" "$1" ;;
@@ -33,9 +34,13 @@ lend() {
     "") echo "throughpass: $1 is not there" >&2; return 1 ;;
     *) echo "throughpass: $1 is user $(stat -L -c %u "$1")'s: end the run that has it, or the udev rule" >&2; return 1 ;;
     esac
-}
+}}
+lent_to_another() {{
+    owner=$(stat -L -c %u "$1" 2>/dev/null) && [ "$owner" -ne "$user" ] &&
+        [ "$owner" -ge {FIRST_USER} ] && [ "$owner" -le {LAST_USER} ]
+}}
 """
-"""Shell text that defines ``lend NODE`` for the user in ``$user``."""
+"""Shell text that defines ``lend NODE`` for the user in ``$user``, and ``lent_to_another NODE``: to the guest of another run."""
 
 
 def guest_user(mark: str) -> int:
@@ -45,7 +50,7 @@ def guest_user(mark: str) -> int:
 
 
 def lend(transport: Transport, user: int, node: str) -> None:
-    """Give a node to a guest's user; raise BenchError if it is not root's to give."""
+    """Give a node to a guest's user; raise BenchError if it is not root's to give, or is none."""
     result = transport.run(f"user={user}\n{LEND}lend {shlex.quote(node)}")
     if result.status != 0:
         raise BenchError(f"{node} on {transport.name} cannot be given to the guest's QEMU", evidence=result.error_text)

@@ -8,6 +8,7 @@ power closes no connection.
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import threading
 from collections.abc import Callable, Iterator
@@ -25,30 +26,35 @@ BUS = "/sys/bus/pci"
 
 _ANSWER_LIMIT_S = 30.0
 
-_STAY = 'echo held; while [ -n "$(timeout "$1" head -c 1 8<&- 9<&-)" ]; do :; done'
+_PROOF = "tr '\\0' '\\n' </proc/{holder}/cmdline 2>/dev/null | grep -qx {word}"
 
-# The words of its command line tell who holds, without a file.
+_STAY = 'echo "$2 held $$"; while [ -n "$(timeout "$1" head -c 1 8<&- 9<&-)" ]; do :; done'
+
+# The words of its command line tell who holds, without a file. Anybody may write what looks like one: so the names are one line,
+# and the answer has a word that only we know.
 _HOLD = """
-address=$1 mode=$2 wait=$3 silence=$4 who=$5
+address=$1 mode=$2 wait=$3 silence=$4 word=$5 who=$6
 command -v flock >/dev/null || {{ echo missing; exit 1; }}
 folder="{bus}/devices/$address"
 place=$({{ cd -P "$folder/iommu_group" || cd -P "$folder"; }} 2>/dev/null && pwd) || {{ echo gone; exit 1; }}
 exec 8<{bus} 9<"$place"
 holders() {{
     for file in $(grep -alz "^throughpass-lock holds .* in $1" /proc/[0-9]*/cmdline 2>/dev/null); do
-        tr '\\0' '\\n' <"$file" | tail -n 1
-    done
+        tr '\\0' '\\n' <"$file" | tail -n 1 | tr -d '\\001-\\010\\013-\\037\\177'
+    done | tr '\\n' ';' | sed 's/;$//; s/;/; /g'
 }} 2>/dev/null # a process may end while it is looked at
 take() {{
     flock -n "$1" "$2" && return
     echo "busy $(holders "$3")"
-    [ "$wait" -gt 0 ] && timeout "$wait" flock "$1" "$2" && return
+    left=$((wait - $(date +%s) + began)) # both locks have the one wait
+    [ "$left" -gt 0 ] && timeout "$left" flock "$1" "$2" && return
     echo late
     exit 1
 }}
+began=$(date +%s)
 take "$mode" 8 ""
 take -x 9 "$place"'$'
-exec sh -c {stay} "throughpass-lock holds $address in $place" "$silence" "$who"
+exec sh -c {stay} "throughpass-lock holds $address in $place" "$silence" "$word" "$who"
 """
 
 
@@ -56,10 +62,19 @@ class GoneError(BenchError):
     """The device to be held is not there."""
 
 
-class Lock:
-    """A lock that is held, as long as its holder on the host hears of us."""
+class BusyError(BenchError):
+    """Somebody else holds the device."""
 
-    def __init__(self, name: str, conversation: Conversation, beat_s: float) -> None:
+
+class Lock:
+    """A lock that is held, as long as its holder on the host hears of us.
+
+    ``proof`` is shell text that succeeds on the host while the holder lives. A runner that was suspended for long does not
+    know of its end: what must not be written then asks there, in the same command.
+    """
+
+    def __init__(self, name: str, conversation: Conversation, beat_s: float, proof: str) -> None:
+        self.proof = proof
         self._name = name
         self._conversation = conversation
         self._beat_s = beat_s
@@ -104,41 +119,45 @@ def holding(
 
     Raises BenchError that tells who has it, since when, and how to wait, if it is not free within ``wait_s``.
     """
-    options = [address, "-x" if alone else "-s", str(wait_s), str(SILENCE_S), who]
+    word = secrets.token_hex(8)
+    options = [address, "-x" if alone else "-s", str(wait_s), str(SILENCE_S), word, who]
     hold = _HOLD.format(bus=BUS, stay=shlex.quote(_STAY))
     command = shlex.join(["sh", "-c", hold, "throughpass-lock wants", *options])
     limit = Deadline.after(_ANSWER_LIMIT_S + wait_s, f"locking {address} on {transport.name}")
     with transport.converse(command, limit) as conversation:
         name = f"{address} on {transport.name}"
-        _await_lock(conversation, name, limit, wait_s, progress)
-        lock = Lock(name, conversation, beat_s)
+        holder = _await_lock(conversation, name, limit, word=word, wait_s=wait_s, progress=progress)
+        lock = Lock(name, conversation, beat_s, _PROOF.format(holder=holder, word=word))
         try:
             yield lock
         finally:
             lock.leave()
 
 
-def _await_lock(conversation: Conversation, name: str, limit: Deadline, wait_s: int, progress: Callable[[str], None]) -> None:
-    """Read the holder's words until the lock is held; raise BenchError with what they mean otherwise.
+def _await_lock(
+    conversation: Conversation, name: str, limit: Deadline, *, word: str, wait_s: int, progress: Callable[[str], None]
+) -> int:
+    """Read the holder's words until the lock is held, and return its process; raise BenchError with what they mean otherwise.
 
     Lines that are none of its words (a notice of sudo's, a shell's error) count once it has ended.
     """
     busy, said = "", ""
-    while (line := _next_line(conversation, name, limit, said)) != "held":
-        word, _, told = line.partition(" ")
-        if word == "busy":
+    while not (line := _next_line(conversation, name, limit, said)).startswith(f"{word} held "):
+        kind, _, told = line.partition(" ")
+        if kind == "busy":
             busy = f"{name} is in use by {told or 'somebody who does not say who'}"
             if wait_s:
                 progress(f"{busy}; waiting at most {wait_s} s")
-        elif word == "late":
+        elif kind == "late":
             more = f"; it was not free within {wait_s} s" if wait_s else ""
-            raise BenchError(f"{busy}{more}", remedy="try again later, or wait for it with --wait SECONDS")
-        elif word == "missing":
+            raise BusyError(f"{busy}{more}", remedy="try again later, or wait for it with --wait SECONDS")
+        elif kind == "missing":
             raise BenchError(f"{name} cannot be locked: flock (of util-linux) is missing on the host")
-        elif word == "gone":
+        elif kind == "gone":
             raise GoneError(f"{name} is not there")
         else:
             said += f"{line}\n"
+    return int(line.rpartition(" ")[2])
 
 
 def _next_line(conversation: Conversation, name: str, limit: Deadline, said: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from harness.actions.journal import FOLDER
+from harness.actions.journal import beginning_alone, quoted_folder
 from harness.transport.protocol import Transport, check
 
 VFIO = ("pci_stub", "vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio_virqfd", "vfio")
@@ -19,21 +19,33 @@ FAMILY = (*VFIO, *BELOW_VFIO)
 LISTING = "cat /proc/modules"
 """The command whose output ``parse_modules`` and ``left_by_vfio`` read."""
 
-_SHARED = "@shared"
+_SHARED, _BOUND = "@shared", "@bound"
 
 _REMOVE = """
+{alone}
 set -- {folder}/*.journal
 if [ $# -gt 1 ]; then
     echo {shared}
     exit
 fi
+bound=
+for driver in vfio-pci pci-stub; do
+    for device in /sys/bus/pci/drivers/$driver/*:*; do
+        if [ -e "$device" ]; then bound="$bound $driver"; fi
+    done
+done
 set --
 for module in {modules}; do
+    case $module$bound in pci_stub*pci-stub*) continue ;; pci_stub*) ;; *vfio-pci*) continue ;; esac
     if [ -e "/sys/module/$module/refcnt" ]; then set -- "$@" "$module"; fi
 done
 [ $# -eq 0 ] || rmmod "$@"
+echo {bound} $bound
 """
-"""A module that is not loaded has no folder, one that is built in no count of its users. rmmod goes on after one that stays."""
+"""A module that is not loaded has no folder, one that is built in no count of its users. rmmod goes on after one that stays.
+
+A driver whose module is removed lets go of its devices: being bound is no use that would keep it.
+"""
 
 
 def loaded_modules(transport: Transport) -> frozenset[str]:
@@ -50,10 +62,19 @@ def unload_new_vfio(transport: Transport, before: frozenset[str]) -> frozenset[s
     """Remove the VFIO modules that were not loaded ``before``; return those that would not go.
 
     While another run has a journal on the host nothing is removed: it may have just loaded what it needs. The last one removes.
+    Nor is it while any device is bound to what they bring: somebody gave it to them.
     """
     ours = " ".join(module for module in FAMILY if module not in before)
-    said = check(transport, _REMOVE.format(folder=FOLDER, shared=_SHARED, modules=ours) + LISTING).text
-    return frozenset() if said == _SHARED else left_by_vfio(said, before)
+    script = _REMOVE.format(alone=beginning_alone(), folder=quoted_folder(), shared=_SHARED, bound=_BOUND, modules=ours)
+    said, _, listing = f"\n{check(transport, script + LISTING).text}\n".partition(f"\n{_BOUND}")
+    drivers, _, listing = listing.partition("\n")
+    return frozenset() if _SHARED in said else left_by_vfio(listing, before | needed_for(drivers.split()))
+
+
+def needed_for(drivers: Collection[str]) -> frozenset[str]:
+    """Return the modules that must stay while devices are bound to these drivers."""
+    stub = {"pci_stub"} if "pci-stub" in drivers else set()
+    return frozenset(stub | (set(FAMILY) - {"pci_stub"} if "vfio-pci" in drivers else set()))
 
 
 def left_by_vfio(listing: str, before: frozenset[str]) -> frozenset[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.actions.attributes import restore_attributes, told_missing
+from harness.actions.attributes import restore_attributes, told_unrestored
 from harness.actions.binding import Binding
-from harness.actions.journal import Journal, Left, device_of, read_journals, remove_journal, take_turn
+from harness.actions.journal import Journal, Left, device_of, read_journals, remove_journal, sweep, take_turn
 from harness.actions.lending import guest_user, take_back_command
-from harness.actions.lock import GoneError, holding
+from harness.actions.lock import BusyError, GoneError, holding
 from harness.actions.modules import unload_new_vfio
 from harness.core.errors import BenchError, BoardError, ThroughpassError
 from harness.facts.host import HostFacts, read_facts
@@ -59,11 +59,14 @@ def restore_host(transport: Transport, *, who: str, wait_s: int, progress: Progr
     """
     left = read_journals(transport)
     done = [_unreadable(transport, name, reason) for name, reason in left.unreadable]
-    for name, journal in left.journals.items():
+    for journal in left.journals.values():
         try:
             done.append(_finish_alone(transport, journal, left, who=who, wait_s=wait_s, progress=progress))
+        except BusyError as error:
+            done.append(Finished(journal.name, f"{journal.name} was left alone: {error.message}", error))
         except ThroughpassError as error:
-            done.append(Finished(name, f"{name} could not be put back: {error.message}", error))
+            done.append(Finished(journal.name, f"{journal.name} could not be put back: {error.message}", error))
+    sweep(transport)
     return done
 
 
@@ -78,8 +81,8 @@ def _finish_alone(transport: Transport, journal: Journal, left: Left, *, who: st
     try:
         with holding(transport, journal.name, who=who, wait_s=wait_s, progress=progress):
             now = read_journals(transport)
-            same = now.journals.get(journal.name)
-            if same is None or same.run != journal.run:
+            same = next((each for each in now.journals.values() if (each.name, each.run) == (journal.name, journal.run)), None)
+            if same is None:
                 return Finished(journal.name, f"{journal.name} was put back by somebody else meanwhile")
             journal = take_turn(transport, same)
             if journal.boot_id != now.boot_id:
@@ -105,12 +108,12 @@ def finish(transport: Transport, journal: Journal) -> Finished:
     _require_same_devices(journal, facts)
     devices = [device_of(kept) for kept in journal.devices]
     Binding(transport, devices, "", believed=False, permit=str(journal.path)).give_back()
-    missing = restore_attributes(transport, journal.attributes)
+    unrestored = restore_attributes(transport, journal.attributes)
     unload_new_vfio(transport, frozenset(journal.modules))
     require_as_found(transport, journal)
     remove_journal(transport, journal)
     drivers = ", ".join(f"{kept.address} to {kept.driver or 'no driver'}" for kept in journal.devices)
-    return Finished(journal.name, f"put back: {drivers}{told_missing(missing)}")
+    return Finished(journal.name, f"put back: {drivers}{told_unrestored(unrestored)}")
 
 
 def require_as_found(transport: Transport, journal: Journal) -> None:

@@ -20,7 +20,7 @@ from harness.machine.guest import GuestFiles
 from harness.transport.local import LocalTransport
 from harness.transport.protocol import Transport, check, succeeds
 from harness.transport.route import open_target
-from harness.transport.ssh import SshTransport
+from harness.transport.ssh import AS_ROOT, SshTransport
 from harness.transport.sshconfig import resolve
 
 GUEST_IMAGE = "debian13"
@@ -101,8 +101,7 @@ def as_root(transport: SshTransport) -> SshTransport:
     """Return a transport whose commands run as root: by sudo, where the login is another user who may."""
     if check(transport, "id -u").text == "0":
         return transport
-    rooted = transport.as_root()
-    return rooted if succeeds(rooted, "true") else transport
+    return transport.as_root() if succeeds(transport, f"{AS_ROOT}true") else transport
 
 
 def connection_to(host: HostSection, deadline: Deadline, progress: Progress) -> AbstractContextManager[SshTransport]:

@@ -72,8 +72,7 @@ def restore(
 
 def _hold(host: Transport, config: BenchConfig, wait: int) -> None:
     """Take the controller and its siblings, and give them back when a signal comes. The lock comes before the facts."""
-    from harness.actions.custody import Claim, custody, locking
-    from harness.actions.modules import loaded_modules
+    from harness.actions.custody import Claim, custody, find_modules_before, locking
     from harness.bench.wish import find_address
     from harness.facts.host import read_facts
     from harness.facts.probe import take_sections
@@ -86,7 +85,7 @@ def _hold(host: Transport, config: BenchConfig, wait: int) -> None:
         raise BenchError(f"the controller of {config.name} has come only just now", remedy="start again")
     with locking(host, address, claim, tell) as lock:
         devices = _cleared(config, read_facts(take_sections(host)), quiet=True)
-        driver, modules = config.controller.driver, loaded_modules(host)
+        driver, modules = config.controller.driver, find_modules_before(host)
         with custody(host, lock, devices, driver, claim, modules=modules, progress=tell) as binding:
             _show_steps(binding.bind())
             tell(f"{devices[0].address} is bound to {driver} and held; Ctrl-C or SIGTERM gives it back")
@@ -121,6 +120,8 @@ def _finish_dead_runs(host: Transport, wait: int) -> None:
 
     for each in restore_host(host, who=Claim("bind").who, wait_s=wait, progress=tell):
         tell(each.sentence)
+        if each.error is not None and each.error.remedy:
+            tell(f"what to do: {each.error.remedy}")
 
 
 def _cleared(config: BenchConfig, facts: HostFacts, *, quiet: bool) -> tuple[PciDevice, ...]:

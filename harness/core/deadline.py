@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.core.errors import DeadlineError
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """An instant of the monotonic clock, with the length it was made from and what it is for."""
+    """An instant of the monotonic clock, with the length it was made from and what it is for.
+
+    ``cut`` tells of a part's deadline that it is the whole's: that it passes proves nothing against who was to do the part.
+    """
 
     at_s: float
     length_s: float
     purpose: str
+    cut: bool = False
 
     @classmethod
     def after(cls, length_s: float, purpose: str) -> Deadline:
@@ -34,7 +38,7 @@ class Deadline:
     def within(self, length_s: float, purpose: str) -> Deadline:
         """Return a deadline for a part of the work: ``length_s`` from now, but never later than this one."""
         part = Deadline.after(length_s, purpose)
-        return part if part.at_s <= self.at_s else Deadline(self.at_s, self.length_s, self.purpose)
+        return part if part.at_s <= self.at_s else replace(self, cut=True)
 
     def error(self, evidence: str = "") -> DeadlineError:
         """Return the error to raise when this deadline has passed."""

@@ -150,11 +150,16 @@ class Console:
         self._spawn = _TranscriptSpawn(self._transcript)  # bytes: a console may say anything
 
     def wait_for(self, text: str, deadline: Deadline) -> None:
-        """Wait until the console prints ``text``; raise BoardError if the machine dies first or the deadline passes."""
+        """Wait until the console prints ``text``; raise BoardError if the machine dies first or the deadline passes.
+
+        A deadline that was cut raises DeadlineError: the machine may have had no time.
+        """
         patterns: list[Any] = [re.escape(text).encode(), *(death.encode() for death in DEATH), pexpect.EOF, pexpect.TIMEOUT]
         found = self._spawn.expect(patterns, timeout=deadline.left_s)
         if found == 0:
             return
+        if found == len(patterns) - 1 and deadline.cut:
+            raise deadline.error(self.tail())
         if found == len(patterns) - 1:
             raise self._error(f"did not print {text!r} within {deadline.length_s:.0f} s")
         if found == len(patterns) - 2:

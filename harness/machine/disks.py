@@ -99,7 +99,7 @@ def work_on_disk(
     An empty serial is any; a disk without a medium is none. All of that is one command. The deadline is the disk's; the work may
     take ``work_s`` more.
     The part "wait" is over when the disk is there: if it was not at once, the time until then is the kernel's, and settling.
-    Raises BoardError if the deadline passes, RefusedError if two disks have the serial.
+    Raises BoardError if the deadline passes (DeadlineError if it was cut), RefusedError if two disks have the serial.
     """
     limit_s = max(1, int(deadline.left_s))
     setting = f"serial={shlex.quote(serial)} limit={limit_s} disk=\n{FIND}"
@@ -113,6 +113,8 @@ def work_on_disk(
         raise BenchError(f"the script that waits for the stick {serial} on {transport.name} was broken off")
     if timeline is not None and parts["look"].status != 0:
         timeline.add(SpanKind.SETTLE, started_s, wait.end_s)
+    if wait.status == _LATE and deadline.cut:
+        raise deadline.error(wait.error_text)
     if wait.status == _LATE:
         raise BoardError(f"the stick {serial} did not come up on {transport.name} within {limit_s} s", evidence=wait.error_text)
     if "twins" in parts and parts["twins"].status != 0:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from harness.core.errors import BenchError
 from harness.machine.privileges import INITRD, KERNEL, ROOT, SPARE_MIB, Privileges
 from harness.machine.spec import ROOT_NODE, Accelerator, Drive, MachineSpec
 
@@ -77,7 +78,11 @@ def confined_guest(spec: GuestSpec, group: str) -> MachineSpec:
 
 
 def group_node(group: str) -> str:
-    """Return the node by which a group's devices are opened."""
+    """Return the node by which a group's devices are opened; raise BenchError for a device of no group."""
+    if not group:
+        raise BenchError(
+            "the controller is in no IOMMU group, and no guest can have it: look at the host's IOMMU and its kernel log"
+        )
     return f"/dev/vfio/{group}"
 
 

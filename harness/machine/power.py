@@ -45,6 +45,7 @@ def power_off(machine: Machine, deadline: Deadline) -> None:
 def _order(machine: Machine, verb: str, event: str, reason: str, deadline: Deadline) -> None:
     """Order a reboot or an end, and wait for the event that QEMU tells of it.
 
+    That it does not come is the board's fault after the time for it, and nobody's where the stage was over before.
     The order is in two parts: a machine that obeys at once may not have answered that it was told what to do. There is no init
     that would stop services; busybox writes what is unwritten, and the kernel shuts its devices down.
     """
@@ -56,5 +57,7 @@ def _order(machine: Machine, verb: str, event: str, reason: str, deadline: Deadl
             talk.send(b"now\n")
             machine.qmp.wait_for_event(event, limit, reason=reason)
     except DeadlineError as error:
+        if limit.cut:
+            raise
         told = f"{name} was told to {verb}, and has not done it within {limit.length_s:.0f} s"
         raise BoardError(told, evidence=machine.console.tail(), remedy=_CARD_HANGS) from error

@@ -22,8 +22,8 @@ SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resou
 # A shell's descriptors have one digit (POSIX asks for no more): three files are descriptors, the secrets lie in the run's folder.
 # What is read by its name needs a file that everybody may read, or a copy: a file that is opened again is asked again.
 _LAUNCH = """
-user=$1 memory=$2 folder=$3 nodes=$4 kernel=$5 initrd=$6 root=$7
-shift 7
+user=$1 memory=$2 folder=$3 nodes=$4 kernel=$5 initrd=$6 root=$7 own_nodes=$8
+shift 8
 fail() {
     echo "throughpass: $1" >&2
     exit 1
@@ -34,27 +34,54 @@ readable() {
     case $(stat -L -c %a "$1") in *[4567]) echo "$1" ;; *) cp "$1" "$folder/$2" && echo "$folder/$2" ;; esac
 }
 kernel=$(readable "$kernel" kernel) && initrd=$(readable "$initrd" initrd) && chown -R "$user:$user" "$folder" || exit
-group=--clear-groups
+group=--clear-groups shared=
 for node in $nodes; do
     case $(stat -L -c '%g %a' "$node") in
     "0 "* | *[67]) ;;
     *" "*[67]?) [ "$node" != /dev/kvm ] || { group="--groups=$(stat -L -c %g "$node")"; continue; } ;;
     esac
+    case $node in */kvm | */vfio) ! lent_to_another "$node" || { shared="$shared $node"; continue; } ;; esac
     lend "$node" || exit
 done
 exec 3<"$kernel" 4<"$initrd" 5<"$root" || exit
 program=$1
 shift
-if "$program" -sandbox on --version >/dev/null 2>&1; then
-    set -- SANDBOX "$@"
-else
-    echo "throughpass: this QEMU was built without a filter of system calls (-sandbox)" >&2
-fi
+said=$("$program" -sandbox on --version 2>&1 >/dev/null)
+case $?/$said in
+0/*) set -- SANDBOX "$@" ;;
+*"-sandbox support is not enabled"*) # QEMU 2.12 and later, without libseccomp
+    echo "throughpass: this QEMU was built without a filter of system calls (-sandbox)" >&2 ;;
+*) fail "$program cannot be started with a filter of system calls (-sandbox): $(echo ${said:-it does not say why})" ;;
+esac
 prlimit --pid $$ --memlock="$memory:$memory" ||
     fail "$((memory >> 20)) MiB cannot be locked, a guest's memory and more: raise root's limit here (ulimit -Hl)"
-exec setpriv --reuid="$user" --regid="$user" "$group" --no-new-privs \\
+set -- setpriv --reuid="$user" --regid="$user" "$group" --no-new-privs \\
     --inh-caps=-all --ambient-caps=-all --bounding-set=-all "$program" "$@"
+[ -n "$shared" ] || exec "$@"
+for tool in unshare mount; do command -v "$tool" >/dev/null || fail "$tool is missing, and another guest has$shared"; done
+exec unshare --mount sh -c "$own_nodes" throughpass "$user" "$folder/nodes" "$shared" "$@"
 """.replace("SANDBOX", " ".join(SANDBOX))
+
+# A node has one owner. Whoever comes second sees one of its own in the place of what another run's guest was lent: in a mount
+# namespace that ends with QEMU, so that nothing of the host's changes, and nothing has to be taken back.
+_OWN_NODES = """
+user=$1 place=$2 nodes=$3
+shift 3
+own() {
+    copy=$place/${1##*/}
+    mknod -m 0600 "$copy" c "$((0x$(stat -L -c %t "$1")))" "$((0x$(stat -L -c %T "$1")))" && chown "$user" "$copy" &&
+        mount --bind "$copy" "$1"
+}
+fail() {
+    echo "throughpass: another run's guest has$nodes, which root alone may open, and no second node can be mounted here" >&2
+    exit 1
+}
+{ mkdir "$place" && mount -t tmpfs -o mode=0711,nosuid,noexec throughpass "$place"; } 2>/dev/null || fail
+for node in $nodes; do
+    own "$node" 2>/dev/null || fail
+done
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -82,4 +109,4 @@ def confined_argv(privileges: Privileges, user: int, folder: PurePosixPath, argv
     """Return the command by which root starts a QEMU as a user of its own; ``folder`` becomes that user's."""
     given = [str(user), str(privileges.locked_mib << 20), str(folder), " ".join(privileges.nodes)]
     files = [privileges.kernel, privileges.initrd, privileges.root]
-    return ["sh", "-c", LEND + _LAUNCH, "throughpass", *given, *files, *argv]
+    return ["sh", "-c", LEND + _LAUNCH, "throughpass", *given, *files, _OWN_NODES, *argv]

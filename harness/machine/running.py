@@ -223,7 +223,7 @@ def _end(process: Process, name: str, host: Transport, folder: PurePosixPath) ->
         pass  # a host that is gone took it along, or ends it when it notices
     except DeadlineError as error:
         told = f"QEMU of {name} on {host.name} does not end in {_END_S:.0f} s"
-        stuck = describe_stuck(host, folder)
+        stuck = describe_stuck(host, folder, killed=True)
         if not stuck:  # a host that has fallen silent looks the same from here
             told += ", and the host does not say why"
             raise BenchError(told, evidence=error.evidence, remedy=WHEN_IT_ANSWERS) from error

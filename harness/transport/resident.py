@@ -38,6 +38,7 @@ printf '\\n{token} %s\\n' "$?"
 printf '\\n{token} %s\\n' 0 >&2
 """
 _TAIL_BYTES = 2000
+_LAST_WORDS_S = 2.0
 
 
 @contextmanager
@@ -66,6 +67,7 @@ class ResidentTransport:
         self._shell: paramiko.Channel | None = None
         self._held = ExitStack()
         self._offered = True
+        self._fresh = False  # sudo may have said something when the shell was started
         self._free = threading.Lock()
 
     def run(
@@ -118,8 +120,8 @@ class ResidentTransport:
         if self._shell is None and self._offered:
             try:
                 shell = self._held.enter_context(self._below.session())
-                self._below.execute(shell, "exec sh", limit)
-                self._shell = shell
+                self._below.execute(shell, self._below.announced("exec sh"), limit)
+                self._shell, self._fresh = shell, True
             except (HostLostError, paramiko.SSHException, EOFError, OSError):
                 self.give_up()
                 self._offered = False  # if the connection is gone, the transport below will say so
@@ -128,23 +130,32 @@ class ResidentTransport:
     def _run(self, shell: paramiko.Channel, text: str, limit: Deadline) -> Result:
         token = f"@tp-{secrets.token_hex(8)}"
         output, errors = _Stream(shell, shell.recv, token), _Stream(shell, shell.recv_stderr, token)
+        # Both outputs share one window: neither may be left unread.
+        reader = threading.Thread(target=errors.read_quietly, args=(limit,), daemon=True)
         try:
             shell.settimeout(max(0.01, limit.left_s))
-            aside(lambda: shell.sendall(_COMMAND.format(text=shlex.quote(text), token=token).encode()))
-            # Both outputs share one window: neither may be left unread.
-            reader = threading.Thread(target=errors.read_quietly, args=(limit,), daemon=True)
             reader.start()
+            aside(lambda: shell.sendall(_COMMAND.format(text=shlex.quote(text), token=token).encode()))
             aside(lambda: output.read(limit))
             reader.join(limit.left_s)
         except TimeoutError:
             raise limit.error(output.tail) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
+            self._hear_sudo(errors, reader, text)
             why = str(error) or type(error).__name__
             raise HostLostError(f"the shell on {self.name} failed while it ran {first_line(text)!r}: {why}") from error
         if errors.found is None or output.found is None:
+            self._hear_sudo(errors, reader, text)
             raise HostLostError(f"the shell on {self.name} ended while it ran {first_line(text)!r}")
-        said = self._below.without_notices(errors.found[1])
+        said = self._below.heard(errors.found[1], text) if self._fresh else errors.found[1]
+        self._fresh = False
         return Result(self.name, text, int(output.found[2]), output.found[1], said)
+
+    def _hear_sudo(self, errors: _Stream, reader: threading.Thread, text: str) -> None:
+        """Raise BenchError if the shell has ended since sudo did not start it: then the host is not lost."""
+        reader.join(_LAST_WORDS_S)
+        if self._fresh and errors.ended:
+            self._below.heard(errors.data, text)
 
 
 class _Stream:
@@ -155,7 +166,13 @@ class _Stream:
         self._receive = receive
         self._mark = re.compile(rb"(?s)(.*)\n" + token.encode() + rb" (\d+)\n")
         self._data = bytearray()
+        self.ended = False
         self.found: re.Match[bytes] | None = None
+
+    @property
+    def data(self) -> bytes:
+        """Return all that has come so far."""
+        return bytes(self._data)
 
     @property
     def tail(self) -> str:
@@ -168,6 +185,7 @@ class _Stream:
             self._shell.settimeout(max(0.01, limit.left_s))
             piece = self._receive(CHUNK)
             if not piece:
+                self.ended = True
                 return
             self._data += piece
             if piece.endswith(b"\n"):

@@ -40,6 +40,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else it write
 AS_ROOT = 'exec sudo -n env SSH_CONNECTION="$SSH_CONNECTION" sh -c '
 """How a user who is not root becomes it for one command. sudo drops what tells which way we came: whom a bind would cut off."""
 
+_BEGUN = "throughpass: begun"
+
 
 class SshTransport:
     """One authenticated connection, many channels. ``prefix`` is shell text that runs its last word, a command."""
@@ -70,17 +72,32 @@ class SshTransport:
         text = command_text(command)
         limit = deadline or Deadline.after(timeout_s, f"{first_line(text)!r} on {self.name}")
         with self._lost_means(f"while it ran {first_line(text)!r}"), self._channel(limit) as channel:
-            self.execute(channel, text, limit)
+            self.execute(channel, self.announced(text), limit)
             sender = threading.Thread(target=_send_all, args=(channel, stdin), daemon=True)
             sender.start()
             stdout, stderr = _read_both(channel, limit)
-            return Result(self.name, text, _status(channel, limit), stdout, self.without_notices(stderr))
+            status = _status(channel, limit)
+        return Result(self.name, text, status, stdout, self.heard(stderr, text))
 
-    def without_notices(self, errors: bytes) -> bytes:
-        """Return what a command said, without the notices of sudo: of a host that cannot resolve its own name, say."""
+    def announced(self, command: str) -> str:
+        """Return a command that says on its standard error that it has begun, if sudo is to run it; see ``heard``."""
+        return f"echo '{_BEGUN}' >&2\n{command}" if self._prefix else command
+
+    def heard(self, errors: bytes, command: str) -> bytes:
+        """Return what an announced command said itself; raise BenchError with sudo's words if it never began.
+
+        Of a command that began sudo may tell as well: that the host cannot resolve its own name, say. That is no word of it.
+        """
         if not self._prefix:
             return errors
-        return b"".join(line for line in errors.splitlines(keepends=True) if not line.startswith(b"sudo: "))
+        before, begun, said = errors.partition(f"{_BEGUN}\n".encode())
+        if not begun:
+            raise BenchError(
+                f"sudo does not run {first_line(command)!r} on {self.name}",
+                evidence=before.decode("utf-8", "replace").strip(),
+                remedy="see that `sudo -n` asks this login for nothing, for as long as a run takes",
+            )
+        return said
 
     def start(self, argv: Sequence[str], *, log: Path, folder: PurePosixPath | None = None) -> Process:
         """Start a process on the host that dies with this connection."""
