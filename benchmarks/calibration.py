@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.core.judgement import Call, Judgement
-from harness.core.record import Record
-from reports.page import read_record
+from harness.core.record import Record, decode
 
 BENCH = Path(__file__).with_name("calibration.toml")
 STAGES = "(readiness or binding or guest or throughput or return) and not usb"
@@ -42,7 +41,7 @@ def make_record(runs: Path) -> Record:
     found = list(runs.glob("*/*/record.json"))
     if status not in {0, 1} or len(found) != 1:
         sys.exit(f"the qualification ended with status {status}: see above")
-    return read_record(found[0])
+    return decode(found[0].read_bytes(), str(found[0]))
 
 
 def check_rates(record: Record) -> Iterator[tuple[bool, str]]:
@@ -82,7 +81,7 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="a record of calibration.toml that has been made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="throughpass-calibration-") as runs:
-        record = read_record(options.record) if options.record else make_record(Path(runs))
+        record = decode(options.record.read_bytes(), str(options.record)) if options.record else make_record(Path(runs))
     good = True
     for head, rows in (
         ("| arm | true MiB/s | measured | blocks from, to | blocks | clock |\n|---|---|---|---|---|---|", check_rates(record)),

@@ -23,7 +23,7 @@ from harness.measure.fio import PERCENTILES
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
 _LEAST_SECOND_MS = 500
-"""A shorter piece of a second at a run's end says too little of its rate."""
+"""A shorter piece of a run says too little of its rate."""
 _SECOND_MS = 950
 """fio's looks come a little early or late."""
 _LATE_MS = 10
@@ -192,7 +192,7 @@ def _rate(job: _Job, looks: Sequence[_Look]) -> float:
     seen = [look for look in looks if look.at_ms >= looks[-1].at_ms - window_ms - (1000 - _SECOND_MS)]
     if (
         len(seen) > 1
-        and 2 * (seen[-1].at_ms - seen[0].at_ms) >= min(window_ms, job.read.runtime)
+        and seen[-1].at_ms - seen[0].at_ms >= max(_LEAST_SECOND_MS, min(window_ms, job.read.runtime) / 2)
         and seen[-1].done > seen[0].done
     ):
         return seen[-1].rate_since(seen[0])
