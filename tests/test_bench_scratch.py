@@ -210,6 +210,22 @@ def test_integrity_writes_to_the_marked_disk_alone(board: Board, tmp_path: Path)
     assert board.digest(NAMED, skip_mib=KEPT_MIB, count_mib=WINDOW_MIB) != window
 
 
+def test_speed_of_writes_is_measured(board: Board, tmp_path: Path) -> None:
+    """Cells that write are measured in each way that can, on the marked disk behind what is kept, and on no other disk."""
+    bench = board.bench.with_name("writing.toml")
+    cells = '[throughput]\ncells = ["SEQ1M Q8T1 read", "SEQ1M Q8T1 write"]'
+    bench.write_text(board.bench.read_text("utf-8").replace("[throughput]\ncells = []", cells), encoding="utf-8")
+    before = board.digest(NAMED, count_mib=KEPT_MIB), board.digest(OTHER)
+
+    run = qualify(bench, tmp_path / "runs", "--profile", "smoke", "-k", "throughput or stick_is_back")
+    written = {series.arm: series for series in run.record.series if series.cell == "SEQ1M Q8T1 write"}
+
+    assert run.check("throughput/arms-measured").outcome is Outcome.PASS, run.output
+    assert {arm: len(series.samples) for arm, series in written.items()} == {"native": 2, "pci": 2, "usb-host": 2}
+    assert all(0 < rate < 10_000 for series in written.values() for rate in series.rates_mib_s)
+    assert (board.digest(NAMED, count_mib=KEPT_MIB), board.digest(OTHER)) == before
+
+
 def test_marker_is_taken_away(board: Board) -> None:
     """Unmarking writes zeros over the marker and nothing else; after it the disk may not be written."""
     before = board.digest(NAMED, skip_mib=1, count_mib=63)

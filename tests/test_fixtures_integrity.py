@@ -38,6 +38,7 @@ class Way:
     attached: Callable[[Path], None] = lambda _: None
     serial: str = SERIAL
     stick: str = SERIAL
+    writable: bool = True
     origin: Transport | None = None
     steps: list[str] = field(default_factory=list)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fixtures.throughput import longest_s, profile_of
-from harness.bench.config import parse_bench
+from harness.bench.config import BenchConfig, parse_bench
 from harness.measure.design import PROFILES, Way
 
 BENCH = """
@@ -53,6 +53,24 @@ def test_profile_takes_the_arms_of_the_bench_file() -> None:
 
     assert profile.ways == (Way("one", "pci", "A"), Way("other", "pci", "B"), Way("third", "native", "B"))
     assert profile.blocks == PROFILES["smoke"].blocks
+
+
+WRITE = '[storage]\nserial = "A"\nwrite = true\nwindow_mib = 8\n'
+
+
+def test_profile_writes_where_it_may() -> None:
+    """Standard writes the grid too where the bench file permits it, the others only the cells that it names; all read without."""
+    permitted, plain = parse_bench(BENCH + WRITE, "mine.toml"), parse_bench(BENCH, "mine.toml")
+    named = parse_bench(BENCH + WRITE + '[throughput]\ncells = ["SEQ1M Q8T1 read", "SEQ1M Q8T1 write"]\n', "mine.toml")
+
+    def writing(config: BenchConfig, name: str) -> list[str]:
+        return [cell.name for cell in profile_of(config, name, "A").cells if cell.writes]
+
+    assert len(writing(permitted, "standard")) == 4
+    assert writing(named, "quick") == writing(named, "standard") == ["SEQ1M Q8T1 write"]
+    assert writing(permitted, "quick") == writing(plain, "standard") == []
+    assert profile_of(permitted, "standard", "A").write_offset_mib == 8
+    assert profile_of(plain, "standard", "A").write_offset_mib == 0
 
 
 def test_experiment_may_take_longer_than_its_fio() -> None:

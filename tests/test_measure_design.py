@@ -107,6 +107,15 @@ def test_fitted_cuts_the_window_to_the_disk() -> None:
     assert profile.fitted(256 * MIB).window_mib == 240
 
 
+def test_fitted_cuts_the_window_behind_what_is_kept() -> None:
+    """Where something is written the window begins behind the marker and what is kept, and ends with the disk."""
+    writing = replace(PROFILES["quick"], cells=(PRIMARY_CELL, WRITE_CELLS[0]), write_offset_mib=32)
+
+    assert writing.fitted(64 * MIB).window_mib == 32
+    with pytest.raises(UsageError, match="at least 8 MiB from 32 MiB on"):
+        writing.fitted(39 * MIB)
+
+
 def test_fitted_leaves_a_window_that_fits() -> None:
     """A disk with room enough changes nothing."""
     assert PROFILES["quick"].fitted(1 << 40) == PROFILES["quick"]

@@ -81,6 +81,7 @@ class FakeArm:
     system: System
     stick: str = "TP0001"
     serial: str = "TP0001"
+    writable: bool = True
     origin: Transport | None = None
     moves: list[str] = field(default_factory=list)
 

@@ -98,9 +98,20 @@ def test_args_are_read_only_in_every_cell(cell: Cell) -> None:
 
 @pytest.mark.parametrize("cell", WRITE_CELLS, ids=lambda cell: cell.name.replace(" ", "-"))
 def test_args_refuse_a_cell_that_writes(cell: Cell) -> None:
-    """There is no argv for a cell that writes."""
-    with pytest.raises(RefusedError, match="only reads"):
+    """There is no argv for a cell that writes where nothing says where it may."""
+    with pytest.raises(RefusedError, match="nothing says where it may write"):
         fio_args(cell, STICK, QUICK)
+
+
+@pytest.mark.parametrize("cell", WRITE_CELLS, ids=lambda cell: cell.name.replace(" ", "-"))
+def test_args_of_a_write_have_their_bounds(cell: Cell) -> None:
+    """A cell that writes has its own window, a volume and a time that it ends at, new content, and all of it reaches the disk."""
+    args = fio_args(cell, STICK, replace(QUICK, write_offset_mib=32, window_mib=64))
+
+    assert {"--offset=32M", "--size=64M", f"--io_size={cell.volume_mib}M", "--end_fsync=1", "--refill_buffers"} <= set(args)
+    assert {"--runtime=1500ms", "--allow_file_create=0", f"--rw={cell.rw}", "--direct=1"} <= set(args)
+    assert not {"--readonly", "--time_based"} & set(args)
+    assert 0 < cell.volume_mib <= 512
 
 
 def test_args_escape_the_colon_of_a_usb_disk() -> None:
@@ -243,6 +254,21 @@ def test_parse_reads_a_document_for_each_second() -> None:
     assert found.seconds_mib_s == pytest.approx((39.96, 10.0))
 
 
+def test_parse_reads_what_was_written() -> None:
+    """Of a run that wrote, rate, latencies and looks are those of its writes."""
+    document = output()
+    job = document["jobs"][0]
+    job["job options"] |= {"rw": "write"}
+    job["write"], job["read"] = job["read"], {"io_bytes": 0, "bw_bytes": 0, "runtime": 0, "clat_ns": {}}
+
+    found = parse_fio(json.dumps(document, indent=2).encode())
+
+    assert (found.rate_mib_s, found.latency_p50_us) == (40.0, 4882.432)
+    job["write"] = job["read"]
+    with pytest.raises(BenchError, match="wrote nothing"):
+        parse_fio(json.dumps(document, indent=2).encode())
+
+
 def test_rate_leaves_the_queue_at_both_ends_out() -> None:
     """What fio 3.33 printed of a stick of 10 MiB/s with a queue of 8 is read as 10 MiB/s, though fio's own rate is 11.1."""
     printed = ((1002, 11), (2002, 21), (3002, 31), (4002, 41), (5002, 51), (5302, 59))
@@ -304,6 +330,22 @@ def test_real_fio_reads_a_file_with_a_colon(cell: Cell, tmp_path: Path) -> None:
     assert 0.25 < result.runtime_s < 5
     assert 0 < result.latency_p50_us <= result.latency_p99_us <= result.latency_p999_us
     assert stick.read_bytes() == bytes(16 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("cell", [WRITE_CELLS[0], WRITE_CELLS[2]], ids=["sequential", "random"])
+def test_real_fio_writes_its_window_alone(cell: Cell, tmp_path: Path) -> None:
+    """The argv of a write makes the real fio write inside of its window and nowhere else, and the output is understood."""
+    stick = tmp_path / "stick"
+    stick.write_bytes(bytes(32 * 1024 * 1024))
+    short = replace(QUICK, runtime_s=0.5, ramp_s=0.1, write_offset_mib=8, window_mib=16)
+    result = parse_fio(run_fio(without_direct(fio_args(cell, str(stick), short), stick)))
+    content = stick.read_bytes()
+
+    assert result.rate_mib_s > 0
+    assert result.total_bytes <= cell.volume_mib << 20
+    assert not any(content[: 8 << 20])
+    assert not any(content[24 << 20 :])
+    assert any(content[8 << 20 : 24 << 20])
 
 
 def test_real_fio_makes_no_file_where_the_disk_is_gone(tmp_path: Path) -> None:

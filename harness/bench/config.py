@@ -124,11 +124,24 @@ class ArmSection(Section, frozen=True):
     stick: str = ""  # its serial, or a virtual board's id of it; empty: that of [storage]
 
 
+CellName = Literal[
+    "SEQ1M Q8T1 read",
+    "SEQ1M Q1T1 read",
+    "RND4K Q32T1 read",
+    "RND4K Q1T1 read",
+    "SEQ1M Q8T1 write",
+    "SEQ1M Q1T1 write",
+    "RND4K Q32T1 write",
+    "RND4K Q1T1 write",
+]
+"""The cells of CrystalDiskMark's grid."""
+
+
 class ThroughputSection(Section, frozen=True):
     """What is measured unless the command line says otherwise; ``cells`` and ``arm`` take the place of the profile's."""
 
     profile: Literal["smoke", "quick", "standard"] | None = None
-    cells: tuple[Literal["SEQ1M Q8T1 read", "SEQ1M Q1T1 read", "RND4K Q32T1 read", "RND4K Q1T1 read"], ...] = ()
+    cells: tuple[CellName, ...] = ()
     allow_unlike: tuple[Literal["driver", "speed"], ...] = ()  # arms that differ in it are compared nevertheless
     arm: tuple[ArmSection, ...] = ()
 
@@ -340,6 +353,8 @@ def _check_storage(board: BoardSection, storage: StorageSection, name: str) -> N
 
 
 def _check_arms(config: BenchConfig, name: str) -> None:
+    if not config.storage.write and (writing := [cell for cell in config.throughput.cells if cell.endswith("write")]):
+        raise UsageError(f"{name}: the key 'throughput.cells' has {writing[0]!r}, which needs 'storage.write' to be true")
     names = [arm.name for arm in config.throughput.arm]
     if twice := [each for each in names if names.count(each) > 1]:
         raise UsageError(f"{name}: two [[throughput.arm]] have the name {twice[0]!r}")

@@ -52,6 +52,10 @@ class Arm(Protocol):
     def origin(self) -> Transport | None:
         """Return the host where it keeps the stick's USB or its controller's IOMMU to itself: conditions hold there too."""
 
+    @property
+    def writable(self) -> bool:
+        """Return whether the system that measures could write to the disk at all."""
+
     def attach(self) -> Transport:
         """Hand the disk to the system where it is measured, which is returned; it comes up there in its own time."""
 
@@ -76,6 +80,11 @@ class NativeArm:
     def origin(self) -> Transport | None:
         """Return None: all that counts is where it is measured."""
         return None
+
+    @property
+    def writable(self) -> bool:
+        """Return True: the stick is the system's own."""
+        return True
 
     def attach(self) -> Transport:
         """Return the host: the disk is there, or comes back to it."""
@@ -102,6 +111,11 @@ class PciArm:
     def origin(self) -> Transport | None:
         """Return None: all that counts is where it is measured."""
         return None
+
+    @property
+    def writable(self) -> bool:
+        """Return True: the stick is the system's own."""
+        return True
 
     def attach(self) -> Transport:
         """Give the controller to the guest."""
@@ -131,6 +145,11 @@ class UsbHostArm:
         """Return the host, whose controller it is."""
         return self.passthrough.host
 
+    @property
+    def writable(self) -> bool:
+        """Return True: the stick is the system's own."""
+        return True
+
     def attach(self) -> Transport:
         """Give the stick to the guest."""
         self.passthrough.give_stick(self.stick)
@@ -158,6 +177,11 @@ class VirtioBlkArm:
     def origin(self) -> Transport | None:
         """Return the host, which drives the stick."""
         return self.passthrough.host
+
+    @property
+    def writable(self) -> bool:
+        """Return False: the host's block device is handed over to be read."""
+        return False
 
     def attach(self) -> Transport:
         """Give the disk to the guest."""

@@ -48,6 +48,11 @@ class Cell:
         """Return whether the cell changes the disk."""
         return self.rw.endswith("write")
 
+    @property
+    def volume_mib(self) -> int:
+        """Return how much one run writes at most: flash wears. What only reads has no bound."""
+        return (512 if self.block_bytes >= _MIB else 64) if self.writes else 0
+
 
 def _grid(direction: str) -> tuple[Cell, ...]:
     return (
@@ -61,7 +66,7 @@ def _grid(direction: str) -> tuple[Cell, ...]:
 READ_CELLS = _grid("read")
 """The grid people know from CrystalDiskMark 8, reading."""
 WRITE_CELLS = _grid("write")
-"""The same grid, writing. In no profile: writes need a permission that does not exist yet."""
+"""The same grid, writing. In no profile by itself: a bench file permits it, for one disk that is marked."""
 PRIMARY_CELL = READ_CELLS[0]
 """The one cell that decides; chosen before any run."""
 
@@ -147,6 +152,7 @@ class Profile:
     offset_mib: int = 0
     most_blocks: int = 0  # 0: never more than ``blocks``
     steady_s: int = 0  # 0: not asked for
+    write_offset_mib: int = 0  # behind the marker, and what other checks compare; 0: nothing may be written
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -163,12 +169,13 @@ class Profile:
 
         Raises UsageError if fewer MiB are left than the deepest queue of the grid spans: such reads would only meet each other.
         """
-        window_mib = min(self.window_mib, disk_bytes // _MIB - self.offset_mib)
+        first_mib = max(self.offset_mib, self.write_offset_mib if any(cell.writes for cell in self.cells) else 0)
+        window_mib = min(self.window_mib, disk_bytes // _MIB - first_mib)
         least_mib = max(-(-cell.block_bytes * cell.iodepth * cell.numjobs // _MIB) for cell in self.cells)
         if window_mib < least_mib:
             raise UsageError(
                 f"a disk of {disk_bytes // _MIB} MiB is too small for profile {self.name}, "
-                f"which reads at least {least_mib} MiB from {self.offset_mib} MiB on: use a larger stick"
+                f"which needs at least {least_mib} MiB from {first_mib} MiB on: use a larger stick"
             )
         return replace(self, window_mib=window_mib)
 

@@ -14,11 +14,12 @@ from harness.core.series import Sample, Series
 from harness.core.timeline import SpanKind, Timeline
 from harness.machine.batch import Part
 from harness.machine.disks import work_on_disk
+from harness.machine.guarded import Permit, write_on_disk
 from harness.machine.passthrough import MOVE_TIMEOUT_S
 from harness.measure.arms import CONFOUNDERS, Arm, parse_confounders
 from harness.measure.cost import Meter, Usage, with_cost
 from harness.measure.design import Cell, Profile, plan_blocks
-from harness.measure.fio import fio_command
+from harness.measure.fio import fio_command, ramp_s
 from harness.measure.fio_output import parse_fio
 from harness.measure.judge import PRECISION, needs_more
 from harness.transport.protocol import Transport
@@ -43,7 +44,8 @@ class _Place:
 class Experiment:
     """One experiment on one board. ``folder`` receives fio's raw JSON, ``progress`` a line for each arm of a block.
 
-    ``meter`` reads what a run costs the host; without one nobody knows.
+    ``meter`` reads what a run costs the host; without one nobody knows. Cells that write need a ``permission``, and are left out
+    on other disks and where nothing can be written.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Experiment:
         timeline: Timeline,
         *,
         meter: Meter | None = None,
+        permission: Permit | None = None,
     ) -> None:
         self._arms = arms
         self._profile = profile
@@ -62,6 +65,7 @@ class Experiment:
         self._progress = progress
         self._timeline = timeline
         self._meter = meter
+        self._permission = permission
         self._samples: dict[tuple[str, str], list[Sample]] = {}
         self._confounders: dict[str, dict[str, str]] = {}
         self._clocks: dict[str, list[tuple[float, float]]] = {}  # instants of the arm's system and of ours
@@ -115,7 +119,7 @@ class Experiment:
             self._learn(arm.name, known | self._look(transport, arm.serial))
             place = _Place(arm.name, block, position, time.monotonic() - began_s)
             used = self._usage()
-            for cell in self._profile.cells:
+            for cell in self._cells_of(arm):
                 fio = self._run_cell(arm, transport, cell)
                 before, used = used, self._usage()
                 self._keep(place, cell, fio, used.since(before))
@@ -124,6 +128,10 @@ class Experiment:
                 arm.detach()
             raise
         arm.detach()
+
+    def _cells_of(self, arm: Arm) -> tuple[Cell, ...]:
+        may_write = self._permission is not None and arm.writable and arm.stick == self._permission.serial
+        return tuple(cell for cell in self._profile.cells if may_write or not cell.writes)
 
     def _look(self, transport: Transport, serial: str) -> dict[str, str]:
         """Wait for the disk, and return what may confound a comparison: at each attachment, since it may come back otherwise."""
@@ -148,7 +156,10 @@ class Experiment:
         work = {"fio": fio_command(cell, profile), "clock": _CLOCK}
         limit = Deadline.after(MOVE_TIMEOUT_S, f"the stick's way to the arm {arm.name}")
         work_s = profile.runtime_s + profile.ramp_s + _FIO_START_S
-        parts = work_on_disk(transport, arm.serial, work, limit, work_s=work_s, timeline=self._timeline)
+        if cell.writes and self._permission is not None:
+            parts = write_on_disk(transport, self._permission, work, limit, work_s=work_s, timeline=self._timeline)
+        else:
+            parts = work_on_disk(transport, arm.serial, work, limit, work_s=work_s, timeline=self._timeline)
         if parts["clock"].status == 0:
             self._clocks.setdefault(arm.name, []).append((float(parts["clock"].text), time.monotonic()))
         return parts["fio"]
@@ -159,11 +170,11 @@ class Experiment:
         reported_s = 0.0
         try:
             found = parse_fio(fio.stdout + fio.stderr)
-            reported_s = found.runtime_s + self._profile.ramp_s
+            reported_s = found.runtime_s + ramp_s(cell, self._profile)
         finally:
             self._timeline.add(SpanKind.FIO, fio.start_s, fio.end_s, reported_s=reported_s)
         sample = found.sample(place.block, place.position, attach_s=round(place.attach_s, 3), attachment=name)
-        self._samples.setdefault((cell.name, place.arm), []).append(with_cost(sample, used, self._profile.ramp_s))
+        self._samples.setdefault((cell.name, place.arm), []).append(with_cost(sample, used, ramp_s(cell, self._profile)))
 
 
 def clock_ratio(instants: list[tuple[float, float]]) -> float | None:

@@ -18,6 +18,10 @@ STEADY = "bw_slope:2%"
 """fio's criterion: the slope of the rates of the last seconds, a second, of their mean. Over five seconds that is the tenth that
 SNIA's Performance Test Specification allows a steady state."""
 
+WRITE_RAMP_S = 0.25
+REST_S = 1
+"""Whole seconds of idleness before each write: a disk tidies up then."""
+
 _SHORT_S = 4.0
 """A shorter run is looked at four times a second: its rate is that between two looks."""
 
@@ -26,19 +30,19 @@ def fio_args(cell: Cell, device: str, profile: Profile, *, seed: int = 1) -> lis
     """Return the argv, ``fio`` first, that measures ``cell`` on ``device`` (an absolute path) for the times of ``profile``.
 
     ``seed`` gives the random offsets: the same in all arms, so that all read the same blocks in the same order.
-    Raises RefusedError for a cell that writes, ValueError for a path that is not absolute.
+    Raises RefusedError for a cell that writes where the profile permits nothing, ValueError for a path that is not absolute.
     """
-    if cell.writes:
-        raise RefusedError(f"{cell.name} on {device} was not started: throughpass only reads")
+    if cell.writes and not profile.write_offset_mib:
+        raise RefusedError(f"{cell.name} on {device} was not started: nothing says where it may write")
     return [
         "fio",
         f"--name={cell.name.replace(' ', '-')}",  # first: what follows are this job's options, and come back in the output
-        *safety_args(),
+        *safety_args(cell),
         *device_args(device),
-        *window_args(profile),
+        *window_args(cell, profile),
         *pattern_args(cell, seed),
-        *time_args(profile),
-        *output_args(profile),
+        *(write_args(cell, profile) if cell.writes else time_args(profile)),
+        *output_args(cell, profile),
     ]
 
 
@@ -49,9 +53,9 @@ def fio_command(cell: Cell, profile: Profile) -> str:
     return " ".join('--filename="$disk"' if word == f"--filename={stand_in}" else word for word in words)
 
 
-def safety_args() -> list[str]:
-    """Return what keeps fio from writing, and from making a file where a device node has vanished."""
-    return ["--readonly", "--allow_file_create=0"]
+def safety_args(cell: Cell) -> list[str]:
+    """Return what keeps fio from writing where it must not, and from making a file where a device node has vanished."""
+    return [*([] if cell.writes else ["--readonly"]), "--allow_file_create=0"]
 
 
 def device_args(device: str) -> list[str]:
@@ -66,9 +70,10 @@ def device_args(device: str) -> list[str]:
     return [f"--filename={escaped}", "--direct=1", "--invalidate=1", f"--ioengine={ENGINE}"]
 
 
-def window_args(profile: Profile) -> list[str]:
-    """Return the part of the disk that is read."""
-    return [f"--offset={profile.offset_mib}M", f"--size={profile.window_mib}M"]
+def window_args(cell: Cell, profile: Profile) -> list[str]:
+    """Return the part of the disk that is read, or written."""
+    offset_mib = profile.write_offset_mib if cell.writes else profile.offset_mib
+    return [f"--offset={offset_mib}M", f"--size={profile.window_mib}M"]
 
 
 def pattern_args(cell: Cell, seed: int) -> list[str]:
@@ -89,12 +94,32 @@ def time_args(profile: Profile) -> list[str]:
     return times + steady
 
 
-def output_args(profile: Profile) -> list[str]:
+def write_args(cell: Cell, profile: Profile) -> list[str]:
+    """Return how much is written: so much, or for so long, whichever is less; nothing is told of time, since flash wears.
+
+    Before it the disk has a rest, and in the end all is on it. The content is new each time: disks compress, and know zeros.
+    """
+    return [
+        f"--io_size={cell.volume_mib}M",
+        f"--runtime={profile.runtime_s * 1000:.0f}ms",
+        f"--ramp_time={ramp_s(cell, profile) * 1000:.0f}ms",
+        f"--startdelay={REST_S}",
+        "--end_fsync=1",
+        "--refill_buffers",
+    ]
+
+
+def ramp_s(cell: Cell, profile: Profile) -> float:
+    """Return how long the ramp is; of what is written in it nothing is measured, so that it is short."""
+    return min(profile.ramp_s, WRITE_RAMP_S) if cell.writes else profile.ramp_s
+
+
+def output_args(cell: Cell, profile: Profile) -> list[str]:
     """Return the form of the output: a JSON document now and then of what was done so far, all jobs of the cell as one."""
     return [
         "--group_reporting",
         f"--percentile_list={':'.join(PERCENTILES)}",
         "--eta=never",
-        f"--status-interval={250 if profile.runtime_s < _SHORT_S else 1000}ms",
+        f"--status-interval={250 if cell.writes or profile.runtime_s < _SHORT_S else 1000}ms",
         "--output-format=json",
     ]

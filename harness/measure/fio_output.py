@@ -89,9 +89,11 @@ def parse_fio(data: bytes) -> FioResult:
     job = report.jobs[0]
     if job.error:
         raise _job_error(job.error, _warnings(text) or tail)
-    if not job.read.runtime or not job.read.bw_bytes:
-        raise BenchError("fio ended without an error but read nothing: its run time is too short for this disk", evidence=tail)
-    if _short_reads(job) > job.options.iodepth:  # up to a queue of reads is under way at either end of the measured time
+    if not job.moved.runtime or not job.moved.bw_bytes:
+        did = "wrote" if job.moved is job.write else "read"
+        raise BenchError(f"fio ended without an error but {did} nothing: its run time is too short for this disk", evidence=tail)
+    # Up to a queue of reads is under way at either end of the measured time.
+    if job.moved is job.read and _short_reads(job) > job.options.iodepth:
         raise BenchError("fio's reads came back short: its window reaches beyond the end of the disk", evidence=tail)
     return _result(job, report.version, tail, _looks([one.jobs[0] for one in earlier if one.jobs], job))
 
@@ -99,6 +101,7 @@ def parse_fio(data: bytes) -> FioResult:
 class _Options(msgspec.Struct):
     bs: int
     iodepth: int
+    rw: str = "read"
     runtime: str = ""
 
     @property
@@ -112,11 +115,11 @@ class _Latency(msgspec.Struct):
     percentile: dict[str, float] = {}
 
 
-class _Read(msgspec.Struct):
+class _Moved(msgspec.Struct):
     io_bytes: int
     bw_bytes: int
     runtime: int  # milliseconds
-    clat_ns: _Latency
+    clat_ns: _Latency = msgspec.field(default_factory=_Latency)
 
 
 class _Steady(msgspec.Struct):
@@ -126,11 +129,17 @@ class _Steady(msgspec.Struct):
 
 class _Job(msgspec.Struct):
     error: int  # an errno
-    read: _Read
+    read: _Moved
     usr_cpu: float
     sys_cpu: float
     options: _Options = msgspec.field(name="job options")
     steadystate: _Steady | None = None
+    write: _Moved | None = None
+
+    @property
+    def moved(self) -> _Moved:
+        """Return what it did: a job of ours reads or writes."""
+        return self.write if self.write is not None and self.options.rw.endswith("write") else self.read
 
 
 class _Report(msgspec.Struct):
@@ -170,8 +179,8 @@ def _looks(jobs: Sequence[_Job], last: _Job) -> list[_Look]:
 
     When the time is up it waits for the reads that are under way, and no longer counts each as it ends.
     """
-    end_ms = min(last.read.runtime - 1, last.options.runtime_ms + _LATE_MS)
-    looks = [_Look(job.read.runtime, job.read.io_bytes) for job in jobs if 0 < job.read.runtime <= end_ms]
+    end_ms = min(last.moved.runtime - 1, last.options.runtime_ms + _LATE_MS)
+    looks = [_Look(job.moved.runtime, job.moved.io_bytes) for job in jobs if 0 < job.moved.runtime <= end_ms]
     return [look for before, look in zip([_Look(0, 0), *looks], looks, strict=False) if look.at_ms > before.at_ms]
 
 
@@ -188,20 +197,20 @@ def _seconds(looks: Sequence[_Look]) -> tuple[float, ...]:
 def _rate(job: _Job, looks: Sequence[_Look]) -> float:
     """Return the rate between two looks, those of the steady state if there is one; fio's own where they are too near."""
     steady = job.steadystate
-    window_ms = steady.duration * 1000 if steady and steady.attained else job.read.runtime
+    window_ms = steady.duration * 1000 if steady and steady.attained else job.moved.runtime
     seen = [look for look in looks if look.at_ms >= looks[-1].at_ms - window_ms - (1000 - _SECOND_MS)]
     if (
         len(seen) > 1
-        and seen[-1].at_ms - seen[0].at_ms >= max(_LEAST_SECOND_MS, min(window_ms, job.read.runtime) / 2)
+        and seen[-1].at_ms - seen[0].at_ms >= max(_LEAST_SECOND_MS, min(window_ms, job.moved.runtime) / 2)
         and seen[-1].done > seen[0].done
     ):
         return seen[-1].rate_since(seen[0])
-    return job.read.bw_bytes / _MIB
+    return job.moved.bw_bytes / _MIB
 
 
 def _short_reads(job: _Job) -> float:
     """Return how many reads gave nothing: at the end of a file libaio reads 0 bytes, which fio 3.33 counts as done."""
-    return job.read.clat_ns.reads - job.read.io_bytes / job.options.bs
+    return job.moved.clat_ns.reads - job.moved.io_bytes / job.options.bs
 
 
 def _warnings(text: str) -> str:
@@ -218,13 +227,13 @@ def _job_error(number: int, evidence: str) -> BenchError | BoardError:
 
 def _result(job: _Job, version: str, tail: str, looks: Sequence[_Look]) -> FioResult:
     try:
-        p50, p99, p999 = (job.read.clat_ns.percentile[f"{float(p):.6f}"] / 1000 for p in PERCENTILES)
+        p50, p99, p999 = (job.moved.clat_ns.percentile[f"{float(p):.6f}"] / 1000 for p in PERCENTILES)
     except KeyError as error:
         raise BenchError(f"fio's output lacks the latency percentile {error}", evidence=tail) from error
     return FioResult(
         rate_mib_s=_rate(job, looks),
-        runtime_s=job.read.runtime / 1000,
-        total_bytes=job.read.io_bytes,
+        runtime_s=job.moved.runtime / 1000,
+        total_bytes=job.moved.io_bytes,
         latency_p50_us=p50,
         latency_p99_us=p99,
         latency_p999_us=p999,
