@@ -236,19 +236,29 @@ TWICE = replace(PROFILES["quick"], ways=(*known_ways(PCI, USB_HOST), Way("usb-ho
 
 
 def test_wide_interval_is_an_unfit_bench() -> None:
-    """An interval wider than +-25 % says nothing, however far from 1 it lies, and the sentence says how wide it is."""
-    judgement = judge(series(PCI, 90, (0.6, 1.5, 0.8, 1.3, 1.5, 0.6)), series(USB_HOST, 10, STEADY))
+    """An interval wider than +-25 % says nothing where the blocks do not agree, and the sentence says how wide it is."""
+    judgement = judge(series(PCI, 14, (0.6, 1.9, 0.8, 1.7, 1.9, 0.6)), series(USB_HOST, 10, STEADY))
     assert judgement.call is Call.UNFIT_BENCH
     assert judgement.sentence.startswith("unfit bench, nothing is said of PCI passthrough against USB-level passthrough: ")
     assert "the blocks scatter too much: the interval is +-5" in judgement.sentence
 
 
+def test_wide_interval_is_no_doubt_where_every_block_agrees() -> None:
+    """Where each block is faster beyond 3 % the arm is, however wide the interval; that it is wide is added."""
+    judgement = judge(series(PCI, 90, (0.6, 1.5, 0.8, 1.3, 1.5, 0.6)), series(USB_HOST, 10, STEADY))
+    assert judgement.call is Call.FASTER
+    assert "; the blocks scatter too much: the interval is +-5" in judgement.sentence
+
+
 def test_drifting_ratio_is_an_unfit_bench() -> None:
-    """A ratio that changes from block to block is no ratio; one that all arms share is."""
+    """A ratio that falls to the base's from block to block is no ratio; one that all arms share is, and one that stays above."""
     falling = [0.97**block for block in range(8)]
-    judgement = judge(series(PCI, 20, falling), series(USB_HOST, 10, (1.0,) * 8))
+    base = series(USB_HOST, 10, (1.0,) * 8)
+    told = "; the ratio drifts: from the first block to the last it changed by -19%"
+    judgement, above = judge(series(PCI, 12, falling), base), judge(series(PCI, 20, falling), base)
     assert judgement.call is Call.UNFIT_BENCH
-    assert judgement.sentence.endswith("; the ratio drifts: from the first block to the last it changed by -19%")
+    assert judgement.sentence.endswith(told)
+    assert (above.call, above.sentence.endswith(told)) == (Call.FASTER, True)
     assert judge(series(PCI, 20, falling), series(USB_HOST, 10, falling)).call is Call.FASTER
 
 

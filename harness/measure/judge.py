@@ -37,7 +37,7 @@ LEVEL = 0.025
 PRECISION = 0.02
 """An experiment is extended while the primary interval's half-width is above this, which asks nothing of where it lies."""
 UNFIT_HALF_WIDTH = 0.25
-"""Beyond it the blocks say nothing."""
+"""Beyond it the blocks do not say how much, and which way only if every one says the same."""
 CLOCK_GAP = 0.02
 """A system whose clock differs more from the runner's is told: its fio counts other seconds."""
 UNSTEADY = 0.25
@@ -213,13 +213,14 @@ def _find(series: Sequence[Series], cell: str, arm: str) -> Series:
 
 def _decide(series: Sequence[Series], one: _Compared, p: float, floor: float) -> tuple[Call, str]:
     """Return the call, and what must be added to its sentence."""
-    if why := _find_unfit(one):
+    why, call = _find_unfit(one), _call(one.interval)
+    if why and not _is_clear(one, call):
         return Call.UNFIT_BENCH, f"; {why}"
-    call = _call(one.interval)
     if one.comparison.twins:
         return (call if call is Call.EQUIVALENT else Call.INCONCLUSIVE), "; this is the same way twice: the bench's noise floor"
     if call in {Call.FASTER, Call.SLOWER}:
-        return _weigh(one.interval, call, p, floor)
+        weighed, caveat = _weigh(one.interval, call, p, floor)
+        return weighed, caveat + (f"; {why}" if why else "")
     if (
         call is not Call.EQUIVALENT
         or not one.comparison.native
@@ -232,11 +233,17 @@ def _decide(series: Sequence[Series], one: _Compared, p: float, floor: float) ->
     return (Call.DEVICE_LIMITED if limited else call), ""
 
 
+def _is_clear(one: _Compared, call: Call) -> bool:
+    """Return whether every single block says the same, beyond equivalence: then noise hides how much, and not which way."""
+    side = {Call.FASTER: 1, Call.SLOWER: -1}.get(call, 0)
+    return not one.comparison.twins and all(side * log > math.log(EQUIVALENCE) for log in one.pair.logs)
+
+
 def _find_unfit(one: _Compared) -> str:
     """Return why the bench cannot answer; empty if it can."""
     width, logs = one.interval.half_width, one.pair.logs
     if width > UNFIT_HALF_WIDTH:
-        return f"the blocks scatter too much: the interval is +-{width:.0%} wide, beyond +-{UNFIT_HALF_WIDTH:.0%} it says nothing"
+        return f"the blocks scatter too much: the interval is +-{width:.0%} wide, beyond +-{UNFIT_HALF_WIDTH:.0%} it is no figure"
     if one.comparison.twins and (one.interval.low > EQUIVALENCE or one.interval.high < 1 / EQUIVALENCE):
         return "the same way twice gave two rates"
     if len(logs) >= LEAST_FOR_TREND:
