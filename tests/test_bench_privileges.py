@@ -141,7 +141,7 @@ def measured(board: Board, tmp_path: Path) -> tuple[Qualification, list[Sight]]:
 
 
 def test_nodes_are_lent_as_long_as_they_are_needed(board: Board, measured: tuple[Qualification, list[Sight]]) -> None:
-    """QEMU gets the node of the stick alone, which is root's again while the guest lives on, and keeps what it opens anew later."""
+    """QEMU gets the stick's node alone, which is root's again while the guest lives on, and keeps what it opens anew later."""
     done, sights = measured
     lent = [number for number, sight in enumerate(sights) if sight.lent]
 
