@@ -109,7 +109,7 @@ ls -d $PWD/power/control $PWD/usb*/power/control $PWD/usb*/*-*/power/control | g
 """
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(9))
 def test_restore_after_a_kill_at_any_moment(board: Board, number: int) -> None:
     """Whenever a runner is killed, before the first write or after the last: after one restore the host is as it was."""
     delay_s = random.Random(SEED + number).uniform(0.0, 2.0)  # noqa: S311 (a test's moments)

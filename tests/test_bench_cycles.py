@@ -17,7 +17,7 @@ from harness.core.record import BoardVerdict, Outcome
 from harness.machine.power import power_off, reboot
 from harness.transport.protocol import check
 from tests.custody import SHIPPED, Board, board_of
-from tests.qualification import BOARDS, LIMIT_S, Qualification, qualify, started, wait_for_line
+from tests.qualification import LIMIT_S, Qualification, qualify, started, wait_for_line
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("cycles")]
 
@@ -107,15 +107,6 @@ def test_guest_that_does_not_reboot_ends_there(board: Board, tmp_path: Path) -> 
     assert done.check("cycles/cycle-1").reason.startswith("blocked by usb/guest-reboots, where the first cycle failed: ")
     assert {each.outcome for each in done.record.checks if each.stage == "return"} == {Outcome.PASS}
     assert board.changes() == []
-
-
-def test_cycles_without_a_stick(tmp_path: Path) -> None:
-    """Without a stick the controller makes its round trips all the same, and each row says what was left out."""
-    done = qualify(BOARDS / "no-stick.toml", tmp_path, "--cycles", "2", "-k", "not throughput and not reboots")
-
-    assert rows(done) == {"cycles/cycle-1": Outcome.PASS, "cycles/cycle-2": Outcome.PASS}, done.output
-    assert done.check("usb/driver-reloads").outcome is Outcome.PASS
-    assert done.check("cycles/cycle-2").reason == "left out: all reading, without a stick"
 
 
 def test_machine_reboots_and_a_panic_is_an_end_again(tmp_path: Path) -> None:

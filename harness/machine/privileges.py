@@ -70,13 +70,13 @@ shift 3
 own() {
     copy=$place/${1##*/}
     mknod -m 0600 "$copy" c "$((0x$(stat -L -c %t "$1")))" "$((0x$(stat -L -c %T "$1")))" && chown "$user" "$copy" &&
-        mount --bind "$copy" "$1"
+        mount -n --bind "$copy" "$1"
 }
 fail() {
     echo "throughpass: another run's guest has$nodes, which root alone may open, and no second node can be mounted here" >&2
     exit 1
 }
-{ mkdir "$place" && mount -t tmpfs -o mode=0711,nosuid,noexec throughpass "$place"; } 2>/dev/null || fail
+{ mkdir "$place" && mount -n -t tmpfs -o mode=0711,nosuid,noexec throughpass "$place"; } 2>/dev/null || fail
 for node in $nodes; do
     own "$node" 2>/dev/null || fail
 done
