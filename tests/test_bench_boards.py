@@ -18,7 +18,7 @@ class TestOtherBoards:
     """Boards that work, and have something special."""
 
     def test_no_stick(self, tmp_path: Path) -> None:
-        """A board without a stick passes the controller, each round trip says what was left out; nothing measured: CONDITIONAL."""
+        """A board without a stick passes the controller, twice; what was left out is said: CONDITIONAL, nothing was measured."""
         done = qualify(BOARDS / "no-stick.toml", tmp_path, "--cycles", "2")
         rows = {check.id: check.outcome for check in done.record.checks if check.id.startswith("cycles/cycle-")}
 
