@@ -31,10 +31,18 @@ def find_cliff(sample: Sample) -> Cliff | None:
     at_s, seconds = sample.cliff_at, sample.seconds_mib_s
     if at_s is None or not 0 < at_s < len(seconds) or not all(0 <= rate < _LARGEST_MIB_S for rate in seconds):
         return None
-    flowing = [(second, rate) for second, rate in enumerate(seconds) if second not in sample.stalls]
+    stalls = set(sample.stalls)
+    flowing = [(second, rate) for second, rate in enumerate(seconds) if second not in stalls]
     burst = [rate for second, rate in flowing if second < at_s]
     sustained = [rate for second, rate in flowing if second >= at_s]
-    return Cliff(at_s, statistics.median(burst), statistics.median(sustained)) if burst and sustained else None
+    if not (burst and sustained and statistics.median(sustained) < statistics.median(burst)):
+        return None
+    return Cliff(at_s, statistics.median(burst), statistics.median(sustained))
+
+
+def known_stalls(sample: Sample) -> list[int]:
+    """Return the seconds of the run that a sample names as stalls."""
+    return sorted(second for second in set(sample.stalls) if 0 <= second < len(sample.seconds_mib_s))
 
 
 def typical_cliff(samples: Sequence[Sample]) -> Cliff | None:
@@ -51,7 +59,7 @@ def typical_cliff(samples: Sequence[Sample]) -> Cliff | None:
 
 def find_caveats(series: Sequence[Series], void_arms: Sequence[str] = ()) -> tuple[str, ...]:
     """Return a sentence for each thing that weakens the figures of these series, the weightiest first."""
-    void = [f"The data that {one.arm} read were wrong: its figures do not count." for one in series if one.arm in void_arms]
+    void = [f"The data that {one.arm} read were wrong: its figures do not count." for one in series if one.way in void_arms]
     return tuple(dict.fromkeys([*void, *_unsteady(series), *_cliffs(series), *_stalls(series)]))
 
 
@@ -60,8 +68,8 @@ def note_run(sample: Sample) -> str:
     words = ["not steady"] if sample.steady is False else []
     if cliff := find_cliff(sample):
         words.append(f"cliff at {cliff.at_s} s: {cliff.words}")
-    if sample.stalls:
-        words.append("stall at " + ", ".join(f"{second} s" for second in sample.stalls))
+    if stalls := known_stalls(sample):
+        words.append("stall at " + ", ".join(f"{second} s" for second in stalls))
     return "; ".join(words)
 
 
@@ -89,7 +97,7 @@ def _stalls(series: Sequence[Series]) -> list[str]:
     """Return for each series in how many runs and seconds hardly anything came."""
     sentences = []
     for one in series:
-        stalled = [len(sample.stalls) for sample in one.samples if sample.stalls]
+        stalled = [len(known) for sample in one.samples if (known := known_stalls(sample))]
         if stalled:
             seconds = spell_count(sum(stalled), "second")
             sentences.append(f"{one.arm} stalled in {_share(len(stalled), one)}: for {seconds} hardly anything came.")

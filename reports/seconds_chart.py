@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.core.series import Sample, Series
 from reports.arms import ArmStyle, style_arms
-from reports.cliffs import find_cliff, typical_cliff
+from reports.cliffs import find_cliff, known_stalls, typical_cliff
 from reports.rows import COLOURS, WIDTH, foot_height, shorten, warn_of_emulation
 from reports.spelling import spell_count, spell_rate, visible
 from reports.svg import GRID, INK, SETTINGS, inline_svg
@@ -94,7 +94,7 @@ def _line(axes: Axes, sample: Sample, style: ArmStyle) -> None:
     axes.plot(middles[-1:], rates[-1:], color=style.colour, marker=style.marker, markersize=4.5, clip_on=False, zorder=3)
     if cliff := find_cliff(sample):
         axes.axvline(cliff.at_s, color=INK, linewidth=1.4, zorder=1)
-    stalls = [second for second in sample.stalls if 0 <= second < len(rates)]
+    stalls = known_stalls(sample)
     axes.plot(
         [middles[second] for second in stalls],
         [rates[second] for second in stalls],
@@ -110,7 +110,7 @@ def _line(axes: Axes, sample: Sample, style: ArmStyle) -> None:
 
 def _answer(samples: Sequence[Sample]) -> str:
     """Return what a panel says beside the arm's name: its cliff and its stalls, else how many lines it has."""
-    stalled = sum(len(sample.stalls) for sample in samples)
+    stalled = sum(len(known_stalls(sample)) for sample in samples)
     cliff = typical_cliff(samples)
     words = [cliff.words] if cliff else []
     words += [spell_count(stalled, "stall")] if stalled else []

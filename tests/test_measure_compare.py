@@ -270,3 +270,43 @@ def test_unknown_permission_is_refused() -> None:
     """A word that permits nothing is a usage error that names those that do."""
     with pytest.raises(UsageError, match="driver, speed, stick"):
         compare_records(sample_record(), sample_record(), NAMES, ("kernel",))
+
+
+def test_runs_that_were_not_steady_are_not_compared() -> None:
+    """A run without a steady state is left out; an arm with too many of them is not comparable, as in the judgement of its record."""
+    before, after = measured_record(1), measured_record(2)
+
+    def unsteady(blocks: int) -> Record:
+        """Return the later record with the first runs of pci at half the rate, and not steady."""
+        series = [
+            msgspec.structs.replace(
+                one,
+                samples=tuple(
+                    msgspec.structs.replace(each, rate_mib_s=each.rate_mib_s / 2, steady=False) if each.block < blocks else each
+                    for each in one.samples
+                ),
+            )
+            if one.arm == "pci"
+            else one
+            for one in after.series
+        ]
+        return msgspec.structs.replace(after, series=tuple(series))
+
+    some = [each for each in find_effects(before, unsteady(2)) if each.arm == "pci" and not each.base]
+    many = [each for each in find_effects(before, unsteady(8)) if each.arm == "pci" and not each.base]
+
+    assert {(each.shift, each.blocks_after) for each in some} == {(Shift.EQUIVALENT, 6)}
+    assert {each.shift for each in many} == {Shift.NOT_COMPARABLE}
+    assert "found no steady state in 8 of 8 runs" in many[0].sentence
+
+
+def test_void_way_is_void_under_each_name() -> None:
+    """Where a way's data were wrong no arm of its kind is compared, whatever it is called."""
+    before, after = measured_record(1), measured_record(2)
+    named = [msgspec.structs.replace(one, kind=one.arm, arm="mine") if one.arm == "usb-host" else one for one in after.series]
+    first = [msgspec.structs.replace(one, kind=one.arm, arm="mine") if one.arm == "usb-host" else one for one in before.series]
+    void = msgspec.structs.replace(after, series=tuple(named), judgements=(), void_arms=("usb-host",))
+
+    effects = find_effects(msgspec.structs.replace(before, series=tuple(first), judgements=()), void)
+
+    assert {each.shift for each in effects if each.arm == "mine"} == {Shift.NOT_COMPARABLE}

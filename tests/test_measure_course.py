@@ -33,6 +33,7 @@ def test_cliff_is_a_fall_for_good(seconds: tuple[float, ...], cliff: int) -> Non
 def test_stall_is_a_second_with_hardly_anything() -> None:
     """Seconds with less than a tenth of the median are stalls, by their place."""
     assert find_stalls((10, 0, 10, 0.9, 1.1, 10, 10)) == (1, 3)
+    assert find_stalls((100, 100, 0, 0, 0, 0, 0)) == (2, 3, 4, 5, 6), "a disk that stops"
     assert find_stalls((0, 0, 0)) == ()
     assert find_stalls(()) == ()
 

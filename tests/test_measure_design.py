@@ -107,13 +107,26 @@ def test_fitted_cuts_the_window_to_the_disk() -> None:
     assert profile.fitted(256 * MIB).window_mib == 240
 
 
-def test_fitted_cuts_the_window_behind_what_is_kept() -> None:
-    """Where something is written the window begins behind the marker and what is kept, and ends with the disk."""
+@pytest.mark.parametrize(
+    ("disk_mib", "read_mib", "write"),
+    [(4096, 128, (128, 128)), (64, 36, (36, 28)), (200, 104, (104, 96)), (40, 24, (24, 16))],
+)
+def test_fitted_writes_behind_what_is_read(disk_mib: int, read_mib: int, write: tuple[int, int]) -> None:
+    """Where something is written it lies behind what is kept and behind what is read, and ends with the disk at the latest."""
+    writing = replace(PROFILES["quick"], cells=(PRIMARY_CELL, WRITE_CELLS[0]), write_offset_mib=8)
+    made = writing.fitted(disk_mib * MIB)
+
+    assert (made.offset_mib, made.window_mib) == (0, read_mib)
+    assert (made.write_offset_mib, made.write_window_mib) == write
+    assert made.write_offset_mib + made.write_window_mib <= disk_mib
+
+
+def test_fitted_refuses_a_disk_without_room_to_write() -> None:
+    """A disk with no room for both windows is refused, with how much is needed."""
     writing = replace(PROFILES["quick"], cells=(PRIMARY_CELL, WRITE_CELLS[0]), write_offset_mib=32)
 
-    assert writing.fitted(64 * MIB).window_mib == 32
-    with pytest.raises(UsageError, match="at least 8 MiB from 32 MiB on"):
-        writing.fitted(39 * MIB)
+    with pytest.raises(UsageError, match="at least 16 MiB from 32 MiB on"):
+        writing.fitted(47 * MIB)
 
 
 def test_fitted_leaves_a_window_that_fits() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from harness.core.deadline import Deadline
-from harness.core.errors import BenchError, BoardError
+from harness.core.errors import BenchError, BoardError, RefusedError
 from harness.core.timeline import SpanKind, Timeline
+from harness.machine.guarded import Permit
 from harness.measure.arms import CONFOUNDERS, parse_confounders
-from harness.measure.design import PROFILES, READ_CELLS, known_ways
+from harness.measure.design import PROFILES, READ_CELLS, WRITE_CELLS, known_ways
 from harness.measure.experiment import Experiment, clock_ratio, time_left
 from harness.measure.fio import fio_command
 from harness.transport.local import LocalTransport
@@ -254,3 +255,50 @@ def test_confounders_of_a_disk_that_left_are_none() -> None:
 
     assert parse_confounders(result.text) == {}
     assert result.error_text == ""
+
+
+PERMISSION = Permit("TP0001", 524288 * 512, "0" * 64)
+
+
+def writing(tmp_path: Path, *arms: FakeArm, permission: Permit | None = PERMISSION) -> Experiment:
+    """Return an experiment that reads and writes."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    cells, ways = (READ_CELLS[0], WRITE_CELLS[0]), known_ways(*(arm.name for arm in arms))
+    profile = replace(SMOKE, ways=ways, cells=cells, write_offset_mib=8, write_window_mib=16)
+    lines: list[str] = []
+    return Experiment({arm.name: arm for arm in arms}, profile, folder, lines.append, Timeline(), permission=permission)
+
+
+def writes_of(system: System) -> list[str]:
+    """Return the commands that would have fio write."""
+    return [command for command in system.commands if "--rw=write" in command]
+
+
+def test_experiment_writes_only_behind_its_guard(tmp_path: Path) -> None:
+    """Just before fio writes the marker is read; where it is not the permission's nothing is begun, and the experiment ends."""
+    system = System(tmp_path / "system", f"touch {tmp_path}/wrote-$$\ncat <<'END'\n{fio_output(40)}\nEND")
+    with pytest.raises(RefusedError, match="is not the one that was marked: nothing was written"):
+        writing(tmp_path, FakeArm("native", system)).run(1, soon())
+
+    (command,) = writes_of(system)
+    begun = command.index("--rw=write")
+    assert command.rindex("{ sleep 1\n}", 0, begun) < command.rindex("sha256sum", 0, begun), "the guard is what comes last"
+    assert len(list(tmp_path.glob("wrote-*"))) == 1, "the read that came before"
+
+
+@pytest.mark.parametrize(
+    ("arm", "permission"),
+    [
+        pytest.param({"writable": False}, PERMISSION, id="not-writable"),
+        pytest.param({"stick": "TP0002"}, PERMISSION, id="another-stick"),
+        pytest.param({}, None, id="no-permission"),
+    ],
+)
+def test_experiment_writes_nowhere_else(tmp_path: Path, arm: dict[str, Any], permission: Permit | None) -> None:
+    """An arm that cannot write, another stick and a run without permission are read alone."""
+    system = System(tmp_path / "system", f"cat <<'END'\n{fio_output(40)}\nEND")
+    series = writing(tmp_path, FakeArm("native", system, **arm), permission=permission).run(1, soon())
+
+    assert [one.cell for one in series] == [READ_CELLS[0].name]
+    assert writes_of(system) == []

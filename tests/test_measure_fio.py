@@ -106,11 +106,14 @@ def test_args_refuse_a_cell_that_writes(cell: Cell) -> None:
 @pytest.mark.parametrize("cell", WRITE_CELLS, ids=lambda cell: cell.name.replace(" ", "-"))
 def test_args_of_a_write_have_their_bounds(cell: Cell) -> None:
     """A cell that writes has its own window, a volume and a time that it ends at, new content, and all of it reaches the disk."""
-    args = fio_args(cell, STICK, replace(QUICK, write_offset_mib=32, window_mib=64))
+    args = fio_args(cell, STICK, replace(QUICK, write_offset_mib=32, write_window_mib=600))
 
-    assert {"--offset=32M", "--size=64M", f"--io_size={cell.volume_mib}M", "--end_fsync=1", "--refill_buffers"} <= set(args)
+    assert {"--offset=32M", "--size=600M", f"--io_size={cell.volume_mib}M", "--end_fsync=1", "--refill_buffers"} <= set(args)
     assert {"--runtime=1500ms", "--allow_file_create=0", f"--rw={cell.rw}", "--direct=1"} <= set(args)
     assert not {"--readonly", "--time_based"} & set(args)
+    assert not [each for each in args if each.startswith(("--ramp_time", "--startdelay"))], (
+        "the guard looks just before it begins"
+    )
     assert 0 < cell.volume_mib <= 512
 
 
@@ -337,7 +340,7 @@ def test_real_fio_writes_its_window_alone(cell: Cell, tmp_path: Path) -> None:
     """The argv of a write makes the real fio write inside of its window and nowhere else, and the output is understood."""
     stick = tmp_path / "stick"
     stick.write_bytes(bytes(32 * 1024 * 1024))
-    short = replace(QUICK, runtime_s=0.5, ramp_s=0.1, write_offset_mib=8, window_mib=16)
+    short = replace(QUICK, runtime_s=0.5, ramp_s=0.1, write_offset_mib=8, write_window_mib=16)
     result = parse_fio(run_fio(without_direct(fio_args(cell, str(stick), short), stick)))
     content = stick.read_bytes()
 

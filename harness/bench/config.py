@@ -135,6 +135,7 @@ CellName = Literal[
     "RND4K Q1T1 write",
 ]
 """The cells of CrystalDiskMark's grid."""
+DECISIVE_CELL = "SEQ1M Q8T1 read"
 
 
 class ThroughputSection(Section, frozen=True):
@@ -353,6 +354,8 @@ def _check_storage(board: BoardSection, storage: StorageSection, name: str) -> N
 
 
 def _check_arms(config: BenchConfig, name: str) -> None:
+    if config.throughput.cells and DECISIVE_CELL not in config.throughput.cells:
+        raise UsageError(f"{name}: the key 'throughput.cells' lacks {DECISIVE_CELL!r}, the cell that decides")
     if not config.storage.write and (writing := [cell for cell in config.throughput.cells if cell.endswith("write")]):
         raise UsageError(f"{name}: the key 'throughput.cells' has {writing[0]!r}, which needs 'storage.write' to be true")
     names = [arm.name for arm in config.throughput.arm]

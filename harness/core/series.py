@@ -46,6 +46,11 @@ class Series(msgspec.Struct, frozen=True):
     clock: float | None = None
 
     @property
+    def way(self) -> str:
+        """Return which kind of way it was: what is void is void for each arm of a kind. Older records have only the name."""
+        return self.kind or self.arm
+
+    @property
     def rates_mib_s(self) -> tuple[float, ...]:
         """Return the rates in the order of the blocks."""
         return tuple(sample.rate_mib_s for sample in self.samples)

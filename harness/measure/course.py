@@ -10,14 +10,15 @@ CLIFF = 1.3
 _LEAST_AFTER = 2
 """Fewer seconds after it are not "for good"."""
 STALL = 0.1
-"""A stall is a second with less than this share of the median of all."""
+"""A stall is a second with less than this share of the median of all in which anything came."""
 
 
 def find_stalls(seconds_mib_s: Sequence[float]) -> tuple[int, ...]:
     """Return the seconds, from 0, in which hardly anything came."""
-    if not seconds_mib_s:
+    moving = [rate for rate in seconds_mib_s if rate > 0]
+    if not moving:
         return ()
-    least = STALL * statistics.median(seconds_mib_s)
+    least = STALL * statistics.median(moving)
     return tuple(number for number, rate in enumerate(seconds_mib_s) if rate < least)
 
 

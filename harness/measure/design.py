@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from harness.core.errors import UsageError
 
@@ -153,6 +154,7 @@ class Profile:
     most_blocks: int = 0  # 0: never more than ``blocks``
     steady_s: int = 0  # 0: not asked for
     write_offset_mib: int = 0  # behind the marker, and what other checks compare; 0: nothing may be written
+    write_window_mib: int = 0
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -165,19 +167,39 @@ class Profile:
         return find_comparisons(self.ways)
 
     def fitted(self, disk_bytes: int) -> Profile:
-        """Return this profile with its window cut to a disk of that size.
+        """Return this profile with its windows cut to a disk of that size.
 
-        Raises UsageError if fewer MiB are left than the deepest queue of the grid spans: such reads would only meet each other.
+        What is written lies behind what is read: freshly written flash reads faster. Raises UsageError if fewer MiB are left than
+        the deepest queue of the grid spans: such reads would only meet each other.
         """
-        first_mib = max(self.offset_mib, self.write_offset_mib if any(cell.writes for cell in self.cells) else 0)
-        window_mib = min(self.window_mib, disk_bytes // _MIB - first_mib)
-        least_mib = max(-(-cell.block_bytes * cell.iodepth * cell.numjobs // _MIB) for cell in self.cells)
-        if window_mib < least_mib:
-            raise UsageError(
-                f"a disk of {disk_bytes // _MIB} MiB is too small for profile {self.name}, "
-                f"which needs at least {least_mib} MiB from {first_mib} MiB on: use a larger stick"
-            )
+        if any(cell.writes for cell in self.cells):
+            return self._split(disk_bytes // _MIB)
+        return self._cut(self.window_mib, disk_bytes // _MIB)
+
+    def _split(self, disk_mib: int) -> Profile:
+        """Return this profile with a window to write behind the one to read, both as large as they can be."""
+        write_mib = min(self.window_mib, (disk_mib - self.write_offset_mib) // 2)
+        offset_mib = max(self.write_offset_mib, min(self.offset_mib + self.window_mib, disk_mib - write_mib))
+        if write_mib < self._least_mib:
+            self._raise_small(disk_mib, self.write_offset_mib, 2 * self._least_mib)
+        placed = replace(self, write_offset_mib=offset_mib, write_window_mib=write_mib)
+        return placed._cut(offset_mib - self.offset_mib, disk_mib)  # noqa: SLF001 (of the same class)
+
+    def _cut(self, most_mib: int, disk_mib: int) -> Profile:
+        window_mib = min(self.window_mib, most_mib, disk_mib - self.offset_mib)
+        if window_mib < self._least_mib:
+            self._raise_small(disk_mib, self.offset_mib, self._least_mib)
         return replace(self, window_mib=window_mib)
+
+    @property
+    def _least_mib(self) -> int:
+        return max(-(-cell.block_bytes * cell.iodepth * cell.numjobs // _MIB) for cell in self.cells)
+
+    def _raise_small(self, disk_mib: int, first_mib: int, least_mib: int) -> NoReturn:
+        raise UsageError(
+            f"a disk of {disk_mib} MiB is too small for profile {self.name}, "
+            f"which needs at least {least_mib} MiB from {first_mib} MiB on: use a larger stick"
+        )
 
 
 PROFILES = {

@@ -22,7 +22,7 @@ from harness.core.series import Series
 from harness.measure.design import PAIRS, PROFILES
 from harness.measure.judge import DECISIVE_CONFOUNDERS, EQUIVALENCE
 from harness.measure.sentence import Subject, arm_name, ratio_text
-from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, Interval, holm, log_ratios
+from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, Interval, holm, log_ratios, steady_part
 
 METHOD = "Welch's t on the logarithms of the blocks' values; Holm over all figures decides what is called"
 STICK = "stick"
@@ -123,6 +123,7 @@ def _logs(record: Record, cell: str, arm: str, base: str) -> tuple[float, ...]:
     theirs = _find(record, cell, base) if base else None
     if ours is None or (base and theirs is None):
         return ()
+    ours, theirs = steady_part(ours), steady_part(theirs) if theirs else None
     return finite_log_ratios(ours, theirs or _unit(ours))
 
 
@@ -168,7 +169,7 @@ def _void(before: Record, after: Record, key: tuple[str, str, str]) -> Iterator[
     """Yield why an arm's figures do not count; nobody may allow that."""
     for word, record in (("before", before), ("now", after)):
         for arm in key[1:]:
-            if arm in record.void_arms:
+            if (found := _find(record, key[0], arm)) and found.way in record.void_arms:
                 yield f"the data of {arm_name(arm)} were wrong {word}, so that no figure of it counts"
 
 

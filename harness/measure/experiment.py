@@ -19,7 +19,7 @@ from harness.machine.passthrough import MOVE_TIMEOUT_S
 from harness.measure.arms import CONFOUNDERS, Arm, parse_confounders
 from harness.measure.cost import Meter, Usage, with_cost
 from harness.measure.design import Cell, Profile, plan_blocks
-from harness.measure.fio import fio_command, ramp_s
+from harness.measure.fio import REST, fio_command, ramp_s
 from harness.measure.fio_output import parse_fio
 from harness.measure.judge import PRECISION, needs_more
 from harness.transport.protocol import Transport
@@ -108,8 +108,8 @@ class Experiment:
 
     def _told(self, arm: str) -> str:
         """Return the last rate of an arm in the first cell, for people."""
-        cell = self._profile.cells[0].name
-        return f"{arm}: {self._samples[cell, arm][-1].rate_mib_s:.0f} MiB/s ({cell})"
+        cell = next((cell.name for cell in self._profile.cells if (cell.name, arm) in self._samples), "")
+        return f"{arm}: {self._samples[cell, arm][-1].rate_mib_s:.0f} MiB/s ({cell})" if cell else f"{arm}: nothing to measure"
 
     def _run_arm(self, arm: Arm, block: int, position: int) -> None:
         known = self._look(arm.origin, arm.stick) if arm.origin is not None else {}
@@ -156,6 +156,8 @@ class Experiment:
         work = {"fio": fio_command(cell, profile), "clock": _CLOCK}
         limit = Deadline.after(MOVE_TIMEOUT_S, f"the stick's way to the arm {arm.name}")
         work_s = profile.runtime_s + profile.ramp_s + _FIO_START_S
+        if cell.writes:
+            work = {"rest": REST, **work}  # before fio's own guard: between that and its first write nothing shall come
         if cell.writes and self._permission is not None:
             parts = write_on_disk(transport, self._permission, work, limit, work_s=work_s, timeline=self._timeline)
         else:

@@ -28,7 +28,9 @@ _SECOND_MS = 950
 """fio's looks come a little early or late."""
 _LATE_MS = 10
 _TAIL_CHARACTERS = 2000
-_OURS = frozenset({errno.EPERM, errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EINVAL, errno.ENOMEM, errno.ENOSYS})
+_WRONG = (errno.EPERM, errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EINVAL, errno.EROFS)
+_SHORT = (errno.ENOMEM, errno.ENOSYS, errno.ENOSPC)
+_OURS = frozenset({*_WRONG, *_SHORT})
 """Errors of a wrong path, right or option; all others (EIO, ENODEV, EREMOTEIO, ETIMEDOUT ...) come from the disk."""
 
 
@@ -36,10 +38,11 @@ _OURS = frozenset({errno.EPERM, errno.ENOENT, errno.EACCES, errno.EBUSY, errno.E
 class FioResult:
     """What one fio run gave, its ramp excluded. Latencies are those of completion; percents are of one CPU.
 
-    ``rate_mib_s`` is what was done between the first look at the run and the last, ``total_bytes`` all that fio counts: at the
-    ramp's end a queue is under way whose reads count in whole, and at the run's end another one is waited for. On a stick of
-    10 MiB/s, which QEMU held to that, fio 3.33's own rate was 11 to 12 MiB/s with a queue of 8 reads of 1 MiB. Where a steady
-    state was asked for and attained, it is the rate of its seconds alone.
+    ``rate_mib_s`` of reads is what was done between the first look at the run and the last, ``total_bytes`` all that fio counts:
+    at the ramp's end a queue is under way whose reads count in whole, and at the run's end another one is waited for. On a stick
+    of 10 MiB/s, which QEMU held to that, fio 3.33's own rate was 11 to 12 MiB/s with a queue of 8 reads of 1 MiB. Where a steady
+    state was asked for and attained, it is the rate of its seconds alone. Of writes it is fio's own: all that was written, until
+    it was on the disk.
     """
 
     rate_mib_s: float
@@ -88,7 +91,7 @@ def parse_fio(data: bytes) -> FioResult:
         raise BenchError(f"fio reported {len(report.jobs)} jobs where one was asked for", evidence=tail)
     job = report.jobs[0]
     if job.error:
-        raise _job_error(job.error, _warnings(text) or tail)
+        raise _job_error(job.error, _warnings(text) or tail, "write" if job.options.rw.endswith("write") else "read")
     if not job.moved.runtime or not job.moved.bw_bytes:
         did = "wrote" if job.moved is job.write else "read"
         raise BenchError(f"fio ended without an error but {did} nothing: its run time is too short for this disk", evidence=tail)
@@ -181,7 +184,13 @@ def _looks(jobs: Sequence[_Job], last: _Job) -> list[_Look]:
     """
     end_ms = min(last.moved.runtime - 1, last.options.runtime_ms + _LATE_MS)
     looks = [_Look(job.moved.runtime, job.moved.io_bytes) for job in jobs if 0 < job.moved.runtime <= end_ms]
-    return [look for before, look in zip([_Look(0, 0), *looks], looks, strict=False) if look.at_ms > before.at_ms]
+    if last.moved is last.write:  # then it waits for the disk
+        looks = [look for look in looks if look.done < last.moved.io_bytes]
+    return [
+        look
+        for before, look in zip([_Look(0, 0), *looks], looks, strict=False)
+        if look.at_ms > before.at_ms and look.done >= before.done
+    ]
 
 
 def _seconds(looks: Sequence[_Look]) -> tuple[float, ...]:
@@ -196,6 +205,8 @@ def _seconds(looks: Sequence[_Look]) -> tuple[float, ...]:
 
 def _rate(job: _Job, looks: Sequence[_Look]) -> float:
     """Return the rate between two looks, those of the steady state if there is one; fio's own where they are too near."""
+    if job.moved is job.write:
+        return job.moved.bw_bytes / _MIB
     steady = job.steadystate
     window_ms = steady.duration * 1000 if steady and steady.attained else job.moved.runtime
     seen = [look for look in looks if look.at_ms >= looks[-1].at_ms - window_ms - (1000 - _SECOND_MS)]
@@ -218,11 +229,11 @@ def _warnings(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if line.startswith("fio: "))
 
 
-def _job_error(number: int, evidence: str) -> BenchError | BoardError:
+def _job_error(number: int, evidence: str, verb: str) -> BenchError | BoardError:
     name = f"{errno.errorcode.get(number, 'error')} ({number}, {os.strerror(number)})"
     if number in _OURS:
-        return BenchError(f"fio could not read the disk: {name}", evidence=evidence)
-    return BoardError(f"the disk failed while fio read it: {name}", evidence=evidence)
+        return BenchError(f"fio could not {verb} the disk: {name}", evidence=evidence)
+    return BoardError(f"the disk failed while fio {'wrote' if verb == 'write' else 'read'} it: {name}", evidence=evidence)
 
 
 def _result(job: _Job, version: str, tail: str, looks: Sequence[_Look]) -> FioResult:

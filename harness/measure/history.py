@@ -5,6 +5,7 @@ Emulated and real figures never share a line, nor does a board's row.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import statistics
@@ -18,8 +19,8 @@ from harness.core.series import Series
 from harness.measure.design import PAIRS
 from harness.measure.effects import finite_log_ratios
 from harness.measure.judge import EQUIVALENCE
-from harness.measure.outline import Entry
-from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, ratio_interval
+from harness.measure.outline import Entry, Outline
+from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, ratio_interval, steady_part
 
 MOST_P = 0.001
 """Change points are looked for in many lines after each run: a laxer bound would find one in every crowd."""
@@ -85,12 +86,20 @@ def _draw_lines(entries: Sequence[Entry]) -> dict[_Key, list[tuple[Entry, Point]
     """Return the points of every figure, benches and cells in the order of their names and of the grid."""
     lines: dict[_Key, list[tuple[Entry, Point]]] = {}
     for entry in entries:
-        counted = [one for one in entry.outline.series if one.arm not in entry.outline.void_arms]
+        counted = list(_counted(entry.outline))
         for cell, arm, base, logs in _figures(counted):
             key = (entry.outline.run.bench, entry.emulated, cell, arm, base)
             lines.setdefault(key, []).append((entry, _point(entry, logs)))
     cells = list(dict.fromkeys(key[2] for key in lines))
     return {key: lines[key] for key in sorted(lines, key=lambda key: (key[0], key[1], cells.index(key[2]), key[4] != ""))}
+
+
+def _counted(outline: Outline) -> Iterator[Series]:
+    """Yield the series whose figures count: their data were right, and they were steady, as far as somebody asked."""
+    for one in outline.series:
+        if one.way not in outline.void_arms:
+            with contextlib.suppress(BenchError):
+                yield steady_part(one)
 
 
 def _figures(series: Sequence[Series]) -> Iterator[tuple[str, str, str, tuple[float, ...]]]:
@@ -157,7 +166,8 @@ def _rows(entries: Sequence[Entry]) -> Iterator[BoardRow]:
 
 def _row(entry: Entry, runs: int) -> BoardRow:
     record = entry.outline
-    primary = next((each for each in record.judgements if each.primary and not {each.arm, each.base} & {*record.void_arms}), None)
+    void = {one.arm for one in record.series if one.way in record.void_arms}
+    primary = next((each for each in record.judgements if each.primary and not {each.arm, each.base} & void), None)
     return BoardRow(
         bench=record.run.bench,
         emulated=entry.emulated,

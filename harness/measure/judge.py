@@ -27,6 +27,7 @@ from harness.measure.statistics import (
     holm,
     log_ratios,
     ratio_interval,
+    steady_part,
     total_trend,
 )
 
@@ -40,8 +41,6 @@ UNFIT_HALF_WIDTH = 0.25
 """Beyond it the blocks do not say how much, and which way only if every one says the same."""
 CLOCK_GAP = 0.02
 """A system whose clock differs more from the runner's is told: its fio counts other seconds."""
-UNSTEADY = 0.25
-"""A run that found no steady state is left out of its pair; an arm with a larger share of them is compared with nothing."""
 LEAST_FOR_TREND = 6
 """Fewer blocks show no trend at 99 %: of all orders of five, 1 in 60 rises or falls throughout."""
 DECISIVE_CONFOUNDERS = ("driver", "speed")
@@ -90,12 +89,12 @@ def judge_all(series: Sequence[Series], profile: Profile, *, unlike: Collection[
     decisive = [key for key in DECISIVE_CONFOUNDERS if key not in unlike]
     prepared = [_compare(series, cell, each, decisive, primary=_is_primary(cell, each, profile)) for cell, each in wanted]
     compared = [one for one in prepared if isinstance(one, _Compared)]
-    floors = _floors(compared)
+    floors, twins = _floors(compared), any(each.twins for each in profile.comparisons)
     adjusted = _adjusted(compared)
     return tuple(
         one
         if isinstance(one, Judgement)
-        else _judge(series, one, adjusted[one.key], floors.get(one.pair.cell), verdict=profile.verdict)
+        else _judge(series, one, adjusted[one.key], floors.get(one.pair.cell), verdict=profile.verdict, twins=twins)
         for one in prepared
     )
 
@@ -156,9 +155,14 @@ def _floors(compared: Sequence[_Compared]) -> dict[str, float]:
     return floors
 
 
-def _judge(series: Sequence[Series], one: _Compared, p: float, floor: float | None, *, verdict: bool) -> Judgement:
+def _judge(
+    series: Sequence[Series], one: _Compared, p: float, floor: float | None, *, verdict: bool, twins: bool = False
+) -> Judgement:
+    """Return the judgement of a comparison; where ``twins`` should have shown the noise floor and did not, that is said."""
     pair, interval = one.pair, one.interval
     call, caveat = _decide(series, one, p, floor or 1.0) if verdict else (Call.NOT_JUDGED, "")
+    if twins and floor is None and call in {Call.FASTER, Call.SLOWER}:
+        caveat += "; the noise floor is not known, since no arm was measured twice here"
     sentence = judgement_sentence(pair.subject, interval, call, one.comparison.native or NATIVE) + _differences(pair) + caveat
     return Judgement(
         pair.cell,
@@ -186,20 +190,10 @@ def _pair(series: Sequence[Series], cell: str, arm: str, base: str, decisive: Se
         values = ours.confounders.get(key), theirs.confounders.get(key)
         if None not in values and values[0] != values[1]:
             raise BenchError(f"the {key} differs, {values[0]} in {arm_name(arm)} and {values[1]} in {arm_name(base)}, {cell}")
-    logs = log_ratios(*(_steady(one) for one in (ours, theirs)))
+    logs = log_ratios(steady_part(ours), steady_part(theirs))
     if not logs:
         raise BenchError(f"{arm_name(arm)} and {arm_name(base)} have no block in common, {cell}")
     return _Pair(cell, ours, theirs, logs)
-
-
-def _steady(series: Series) -> Series:
-    """Return the series without the runs that found no steady state; if those are too many, it has no rate of its own."""
-    kept = tuple(sample for sample in series.samples if sample.steady is not False)
-    missing = len(series.samples) - len(kept)
-    if missing > UNSTEADY * len(series.samples):
-        which = f"{missing} of {len(series.samples)} runs, {series.cell}"
-        raise BenchError(f"{arm_name(series.arm)} found no steady state in {which}")
-    return msgspec.structs.replace(series, samples=kept) if missing else series
 
 
 def _find(series: Sequence[Series], cell: str, arm: str) -> Series:

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from harness.core.errors import BenchError
 from harness.core.series import Series
 
@@ -18,6 +20,8 @@ _LARGEST_LOG = 700.0
 
 
 TREND_CONFIDENCE = 0.99
+UNSTEADY = 0.25
+"""A run that found no steady state is left out; an arm with a larger share of them is compared with nothing."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,15 @@ def log_ratios(arm: Series, base: Series) -> tuple[float, ...]:
     """
     rates, base_rates = _rates(arm), _rates(base)
     return tuple(math.log(rates[block] / base_rates[block]) for block in sorted(rates.keys() & base_rates.keys()))
+
+
+def steady_part(series: Series) -> Series:
+    """Return the series without the runs that found no steady state; BenchError if those are too many: then it has no rate."""
+    kept = tuple(sample for sample in series.samples if sample.steady is not False)
+    missing = len(series.samples) - len(kept)
+    if missing > UNSTEADY * len(series.samples):
+        raise BenchError(f"{series.arm} found no steady state in {missing} of {len(series.samples)} runs, {series.cell}")
+    return msgspec.structs.replace(series, samples=kept) if missing else series
 
 
 def _rates(series: Series) -> dict[int, float]:
