@@ -273,7 +273,7 @@ def test_unknown_permission_is_refused() -> None:
 
 
 def test_runs_that_were_not_steady_are_not_compared() -> None:
-    """A run without a steady state is left out; an arm with too many of them is not comparable, as in its own record's judgement."""
+    """A run without a steady state is left out; an arm with too many of them is not comparable."""
     before, after = measured_record(1), measured_record(2)
 
     def unsteady(blocks: int) -> Record:
