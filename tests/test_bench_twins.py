@@ -104,14 +104,18 @@ def test_two_runs_take_one_each(board: Board) -> None:
 
 def test_two_guests_at_once(board: Board, tmp_path: Path) -> None:
     """Two runs have a guest each at once, as users of their own, though /dev/kvm is root's alone; the last leaves nothing."""
-    usual, stages = ("--profile", "smoke", "--cycles", "1", "-k"), "(readiness or binding or guest or return)"
-    long, short = f"{stages} or usb", f"{stages} and not usb"  # the first one's guest is there until the second answers
-    with started(board.bench.with_name("one.toml"), tmp_path / "one", *usual, long) as first:
+    chosen = ("--profile", "smoke", "--cycles", "1", "-k", "(readiness or binding or guest or return) and not usb")
+    patient = (
+        "from harness.actions import lock; lock.SILENCE_S = 600\nfrom harness.transport import alive; alive.SILENCE_S = 600.0"
+    )
+    with started(board.bench.with_name("one.toml"), tmp_path / "one", *chosen, before=patient) as first:
         wait_for_line(first, ANSWERS)
-        with started(board.bench.with_name("other.toml"), tmp_path / "other", *usual, short) as second:
+        first.send_signal(signal.SIGSTOP)  # its guest is there until the second one's is
+        with started(board.bench.with_name("other.toml"), tmp_path / "other", *chosen) as second:
             wait_for_line(second, ANSWERS)
             users = check(board.ssh, GUESTS).text.split()
             said_second, _ = second.communicate(timeout=LIMIT_S)
+        first.send_signal(signal.SIGCONT)
         said_first, _ = first.communicate(timeout=LIMIT_S)
 
     assert (first.returncode, second.returncode) == (0, 0), said_first + said_second
