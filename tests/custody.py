@@ -36,7 +36,9 @@ grep -alz "[t]hroughpass-" /proc/[0-9]*/cmdline 2>/dev/null
 ls -l /dev/vfio 2>/dev/null
 stat -c '%A %u:%g %n' /dev/kvm /dev/sd? /dev/vda
 find /dev/bus/usb /dev/vfio ! -user 0 2>/dev/null
-grep -H '' /sys/bus/usb/devices/*/power/control /sys/bus/pci/devices/*/power/control /sys/bus/pci/devices/*/d3cold_allowed
+grep -H '' /sys/bus/pci/devices/*/power/control /sys/bus/pci/devices/*/d3cold_allowed
+grep -H '' /sys/bus/pci/devices/*/usb*/power/control /sys/bus/pci/devices/*/usb*/*-*/power/control |
+    sed 's,/usb[0-9]*,/usb,; s,/[0-9]*-,/,g'
 grep -aH '' /sys/module/vfio*/parameters/* /sys/module/xhci*/parameters/* /sys/module/usb*/parameters/* \
     /sys/module/kvm*/parameters/* 2>/dev/null
 for disk in /dev/sd?; do head -c 4194304 "$disk" | sha256sum; done
@@ -44,6 +46,7 @@ for disk in /dev/sd?; do head -c 4194304 "$disk" | sha256sum; done
 """Prints what a restore must bring back.
 
 Drivers, overrides, modules and their parameters, files, our processes, nodes and their owners, power, the stick's data.
+Buses have other numbers where two controllers come back the other way round.
 """
 
 
