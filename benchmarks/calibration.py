@@ -4,7 +4,7 @@
 
 The board of calibration.toml has three sticks, of 10, 10 and 11 MiB/s. The first is measured in every arm, and once more in one
 of them, the others beside it through the same kind of arm. It is a qualification like any other, of some twenty minutes;
-``--record`` looks at one that has been made. What came of it stands in docs/measuring.md.
+``--record`` looks at one that has been made. See docs/measuring.md.
 """
 
 from __future__ import annotations
