@@ -2,8 +2,8 @@
 
     python -m benchmarks.calibration [--record FILE]
 
-The board of calibration.toml has three sticks, of 10, 10 and 11 MiB/s. The first is measured in every arm, and once more in one
-of them, the others beside it through the same kind of arm. It is a qualification like any other, of some twenty minutes;
+The board of calibration.toml has four sticks, of 10, 10 and 11 MiB/s, and one that falls from 20 to 5. The first is measured in
+every arm, and once more in one of them, the others beside it through the same kind of arm. It is a qualification like any other;
 ``--record`` looks at one that has been made. See docs/measuring.md.
 """
 
@@ -23,7 +23,17 @@ from harness.core.record import Record, decode
 
 BENCH = Path(__file__).with_name("calibration.toml")
 STAGES = "(readiness or binding or guest or throughput or return) and not usb"
-TRUE_MIB_S = {"native": 10, "pci": 10, "usb-host": 10, "virtio-blk": 10, "same": 10, "tenth-more": 11, "usb-host-again": 10}
+TRUE_MIB_S = {
+    "native": 10,
+    "pci": 10,
+    "usb-host": 10,
+    "virtio-blk": 10,
+    "same": 10,
+    "tenth-more": 11,
+    "slows": 5,
+    "usb-host-again": 10,
+}
+SLOWS = "slows"
 WITHIN = 0.02
 CALLS = {
     ("pci", "usb-host"): Call.DEVICE_LIMITED,
@@ -31,6 +41,7 @@ CALLS = {
     ("same", "usb-host"): Call.EQUIVALENT,
     ("usb-host-again", "usb-host"): Call.EQUIVALENT,
     ("tenth-more", "usb-host"): Call.FASTER,
+    (SLOWS, "pci"): Call.SLOWER,
 }
 
 
@@ -52,6 +63,13 @@ def check_rates(record: Record) -> Iterator[tuple[bool, str]]:
         mean = math.exp(statistics.fmean(map(math.log, rates)))
         line = f"| {series.arm} | {true} | {mean:.3f} | {min(rates):.2f} to {max(rates):.2f} | {len(rates)} | {series.clock} |"
         yield abs(mean / true - 1) <= WITHIN, line
+
+
+def check_cliffs(record: Record) -> Iterator[tuple[bool, str]]:
+    """Yield for each arm whether it has a cliff in every run or in none, as is true, and a line of a table."""
+    for series in record.series:
+        cliffs = [sample.cliff_at is not None for sample in series.samples]
+        yield cliffs.count(series.arm != SLOWS) == 0, f"| {series.arm} | {sum(cliffs)} of {len(cliffs)} |"
 
 
 def check_calls(record: Record) -> Iterator[tuple[bool, str]]:
@@ -76,7 +94,7 @@ def _spell(judgement: Judgement, true: float) -> str:
 
 
 def main() -> None:
-    """Print both tables, and end with 1 where something is not as it is true."""
+    """Print the tables, and end with 1 where something is not as it is true."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--record", type=Path, help="a record of calibration.toml that has been made")
     options = parser.parse_args()
@@ -85,6 +103,7 @@ def main() -> None:
     good = True
     for head, rows in (
         ("| arm | true MiB/s | measured | blocks from, to | blocks | clock |\n|---|---|---|---|---|---|", check_rates(record)),
+        ("| arm | runs with a cliff |\n|---|---|", check_cliffs(record)),
         ("| comparison | true | measured | call |\n|---|---|---|---|", check_calls(record)),
     ):
         sys.stdout.write(f"\n{head}\n")

@@ -101,6 +101,17 @@ def test_board_stick_throttle_in_bytes() -> None:
     assert [drive.bps for drive in spec.drives] == [0, 3 << 19]
 
 
+def test_board_stick_that_slows_down() -> None:
+    """A burst is a faster throttle for some seconds, and one without a throttle to fall to is an error."""
+    stick = "[board]\n" + CARD + STICK.format("s1") + "burst_mib_s = 40\nburst_s = 3\n"
+    drive = spec_of(stick + "throttle_mib_s = 5\n").drives[1]
+
+    assert (drive.bps, drive.burst_bps, drive.burst_s) == (5 << 20, 40 << 20, 3)
+    for slow in ("", "throttle_mib_s = 40\n"):
+        with pytest.raises(UsageError, match="stick 's1' has a burst, which needs a lower 'throttle_mib_s' to fall to"):
+            spec_of(stick + slow)
+
+
 def test_board_root_on_the_card() -> None:
     """With the root on a stick, that stick is the image's disk, plugged from the start, and no run can pull it."""
     text = '[board]\nroot = "usb:s1"\n' + CARD + STICK.format("s1") + STICK.format("s2") + 'serial = "B"\n'

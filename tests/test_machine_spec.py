@@ -107,6 +107,13 @@ def test_drive_with_throttle_is_below_its_filter() -> None:
     assert group["limits"] == {"bps-total": 1 << 20}
 
 
+def test_drive_with_burst() -> None:
+    """A drive that slows down may take more for some seconds, by QEMU's names."""
+    argv = qemu_argv(machine(drives=(Drive("stick-s1", "/s", bps=1, burst_bps=8, burst_s=3),)), ENDS)
+
+    assert json.loads(values_of(argv, "-object")[0])["limits"] == {"bps-total": 1, "bps-total-max": 8, "bps-total-max-length": 3}
+
+
 def guest(accelerator: Any = "kvm", **files: Any) -> MachineSpec:
     """Return a guest with a controller."""
     values: dict[str, Any] = {"kernel": "/k", "initrd": "/i", "root": "/dev/vda", "root_is_device": True}

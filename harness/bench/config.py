@@ -54,6 +54,8 @@ class StickSection(Section, frozen=True):
     size_mib: Annotated[int, msgspec.Meta(ge=64, le=65536)] = 256
     serial: Annotated[str, msgspec.Meta(min_length=1, max_length=126)] = "TP0001"
     throttle_mib_s: Annotated[float, msgspec.Meta(ge=0)] = 0
+    burst_mib_s: Annotated[float, msgspec.Meta(ge=0)] = 0  # how fast it is until burst_mib_s * burst_s MiB are through
+    burst_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 1
     plugged: bool = False
     scratch: bool = False  # marked as scratch: its content may be written over
 
@@ -332,6 +334,8 @@ def _check_board(board: BoardSection, name: str) -> None:
     for stick in board.stick:
         if stick.on not in devices:
             raise UsageError(f"{name}: stick {stick.id!r} is on {stick.on!r}, but no [[board.device]] has that id")
+        if stick.burst_mib_s and not 0 < stick.throttle_mib_s < stick.burst_mib_s:
+            raise UsageError(f"{name}: stick {stick.id!r} has a burst, which needs a lower 'throttle_mib_s' to fall to")
     root = board.root.partition(":")[2]
     if root and root not in {stick.id for stick in board.stick}:
         raise UsageError(f"{name}: the key 'board.root' names the stick {root!r}, but no [[board.stick]] has that id")

@@ -215,7 +215,9 @@ def board_drives(board: BoardSection, image: Image, files: Mapping[str, Path]) -
     yield Drive(ROOT_NODE, str(image.root))
     for stick in board.stick:
         if stick.id in files:
-            yield Drive(f"stick-{stick.id}", str(files[stick.id]), read_only=False, bps=int(stick.throttle_mib_s * (1 << 20)))
+            bps, burst = (int(mib_s * (1 << 20)) for mib_s in (stick.throttle_mib_s, stick.burst_mib_s))
+            file = str(files[stick.id])
+            yield Drive(f"stick-{stick.id}", file, read_only=False, bps=bps, burst_bps=burst, burst_s=stick.burst_s)
     if STATE in files:
         yield Drive(STATE_LABEL, str(files[STATE]), read_only=False)
 

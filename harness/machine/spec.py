@@ -57,6 +57,9 @@ class Drive:
     form: Literal["raw", "qcow2"] = "raw"
     bps: int = 0
     """Bytes a second, 0 for no throttle."""
+    burst_bps: int = 0
+    burst_s: int = 1
+    """How long ``burst_bps`` may be taken before ``bps`` holds: a leaky bucket of their product."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,10 @@ def one_drive_args(drive: Drive) -> list[str]:
     content: dict[str, Any] = {"driver": drive.form, "read-only": drive.read_only, "file": file}
     if not drive.bps:
         return ["-blockdev", json.dumps({**content, "node-name": drive.node})]
-    group = {"qom-type": "throttle-group", "id": f"throttle-{drive.node}", "limits": {"bps-total": drive.bps}}
+    limits = {"bps-total": drive.bps}
+    if drive.burst_bps:
+        limits |= {"bps-total-max": drive.burst_bps, "bps-total-max-length": drive.burst_s}
+    group = {"qom-type": "throttle-group", "id": f"throttle-{drive.node}", "limits": limits}
     filtered = {
         "driver": "throttle",
         "node-name": drive.node,
