@@ -16,12 +16,16 @@ import pytest
 
 from harness.actions.binding import Binding
 from harness.actions.journal import Journal, read_journals, taken, write_journal
+from harness.actions.lending import FIRST_USER, LAST_USER
 from harness.core.errors import BoardError
 from harness.facts.host import read_facts
 from harness.facts.probe import take_sections
+from harness.machine.guest import MEMORY_MIB
+from harness.machine.privileges import SPARE_MIB
 from harness.transport.protocol import check
 from tests.custody import THROUGHPASS, Board, board_of, kill_at, taker
-from tests.qualification import qualify, qualify_until, wait_for_line
+from tests.qualification import qualify, started, wait_for_line
+from tests.sights import CAPABILITIES, NOT_ROOTS, look
 from tests.taker import BEGUN, GO
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("custody")]
@@ -273,16 +277,33 @@ def test_unbind_from_a_wedged_driver_is_a_verdict(board: Board) -> None:
     assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
 
 
-def test_restore_after_a_kill_with_a_guest(board: Board, tmp_path: Path) -> None:
-    """A qualification that is killed while its guest has the controller leaves no guest, no folder and no driver of its own."""
-    killed = qualify_until(
-        "PASS           The guest answers", signal.SIGKILL, board.bench, tmp_path / "runs", "--profile", "smoke", "--cycles", "1"
-    )
-
+def test_qemu_is_not_root_and_gives_back_what_it_was_lent(board: Board, tmp_path: Path) -> None:
+    """QEMU has a user of its own, no capability, a filter, its memory and nodes; a dead run's restore takes all of it back."""
+    with started(board.bench, tmp_path / "runs", "--profile", "smoke", "--cycles", "1") as run:
+        wait_for_line(run, "PASS           The guest answers")
+        seen = look(board.ssh)
+        mine = seen.status["Uid"][0]
+        other = board.ssh.run(f"setpriv --reuid {int(mine) ^ 1} --clear-groups ls {seen.parts['folder'][0].split()[-1]}")
+        run.kill()
+        run.communicate()
     done = board.restore()
 
-    assert killed.status == -signal.SIGKILL, killed.output
+    assert FIRST_USER <= int(mine) <= LAST_USER
+    assert set(seen.status["Uid"]) == set(seen.status["Gid"]) == {mine}
+    assert seen.status["Groups"] == []
+    assert {digit for name in CAPABILITIES for digit in seen.status[name][0]} == {"0"}
+    assert (seen.status["NoNewPrivs"], seen.status["Seccomp"]) == (["1"], ["2"])
+    assert seen.locked == [str((MEMORY_MIB + SPARE_MIB) << 20)] * 2
+    lent = {line.split()[-1] for line in seen.parts["nodes"] if line.split()[2:3] == [mine]}
+    assert "/dev/kvm" in lent
+    assert len(lent) == 2, "KVM and one group of VFIO, and no device of USB"
+    assert {line.split()[2] for line in seen.parts["folder"] if line[:1] in "-ds"} == {mine}
+    assert all(line[4:10] == "------" for line in seen.parts["folder"] if line[:1] in "-ds"), "sockets and keys are its own"
+    assert not [line for line in seen.parts["open"] if "/dev/sd" in line or "/dev/mem" in line]
+    assert seen.parts["children"] in ([], [""])
+    assert other.status != 0
     assert (done.returncode, board.changes()) == (0, []), done.stdout + done.stderr
+    assert check(board.ssh, NOT_ROOTS).text == ""
 
 
 def test_next_run_finishes_what_a_dead_one_left(board: Board, tmp_path: Path) -> None:

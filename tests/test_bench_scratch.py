@@ -188,10 +188,13 @@ def test_named_data_are_lost_and_nothing_else(board: Board) -> None:
     assert board.digest(NAMED) == before
 
 
-def test_integrity_writes_to_the_marked_disk_alone(board: Board, tmp_path: Path) -> None:
-    """What is written each way is verified the next way; beside its window nothing changes, on no disk."""
+def test_what_is_written_and_what_not(board: Board, tmp_path: Path) -> None:
+    """What is written each way is verified the next way, the speed of writing measured; beside the windows nothing changes."""
     status, said = board.mark(NAMED, typed=NAMED)
     assert status == 0, said
+    bench = board.bench.with_name("writing.toml")
+    cells = '[throughput]\ncells = ["SEQ1M Q8T1 read", "SEQ1M Q8T1 write"]'
+    bench.write_text(board.bench.read_text("utf-8").replace("[throughput]\ncells = []", cells), encoding="utf-8")
     end_mib = KEPT_MIB + WINDOW_MIB
 
     def rest() -> tuple[str, ...]:
@@ -199,31 +202,19 @@ def test_integrity_writes_to_the_marked_disk_alone(board: Board, tmp_path: Path)
         return (*beside, board.digest(OTHER))
 
     before, window = rest(), board.digest(NAMED, skip_mib=KEPT_MIB, count_mib=WINDOW_MIB)
-    run = qualify(board.bench, tmp_path / "runs", "--profile", "smoke", "-k", "integrity or stick_is_back")
+    run = qualify(bench, tmp_path / "runs", "--profile", "smoke", "-k", "integrity or throughput or stick_is_back")
     found = run.check("integrity/ways-agree")
+    written = {series.arm: series for series in run.record.series if series.cell == "SEQ1M Q8T1 write"}
 
     assert found.outcome is Outcome.PASS, run.output
     assert "written and verified by fio" in found.evidence[-1].source
     assert found.evidence[-1].text.count("wrote") == 4
     assert run.record.void_arms == ()
-    assert rest() == before
-    assert board.digest(NAMED, skip_mib=KEPT_MIB, count_mib=WINDOW_MIB) != window
-
-
-def test_speed_of_writes_is_measured(board: Board, tmp_path: Path) -> None:
-    """Cells that write are measured in each way that can, on the marked disk behind what is kept, and on no other disk."""
-    bench = board.bench.with_name("writing.toml")
-    cells = '[throughput]\ncells = ["SEQ1M Q8T1 read", "SEQ1M Q8T1 write"]'
-    bench.write_text(board.bench.read_text("utf-8").replace("[throughput]\ncells = []", cells), encoding="utf-8")
-    before = board.digest(NAMED, count_mib=KEPT_MIB), board.digest(OTHER)
-
-    run = qualify(bench, tmp_path / "runs", "--profile", "smoke", "-k", "throughput or stick_is_back")
-    written = {series.arm: series for series in run.record.series if series.cell == "SEQ1M Q8T1 write"}
-
     assert run.check("throughput/arms-measured").outcome is Outcome.PASS, run.output
     assert {arm: len(series.samples) for arm, series in written.items()} == {"native": 2, "pci": 2, "usb-host": 2}
     assert all(0 < rate < 10_000 for series in written.values() for rate in series.rates_mib_s)
-    assert (board.digest(NAMED, count_mib=KEPT_MIB), board.digest(OTHER)) == before
+    assert rest() == before
+    assert board.digest(NAMED, skip_mib=KEPT_MIB, count_mib=WINDOW_MIB) != window
 
 
 def test_marker_is_taken_away(board: Board) -> None:

@@ -23,7 +23,6 @@ MOMENTS = [
     pytest.param("[readiness]", signal.SIGINT, id="readiness"),
     pytest.param("PASS           The host uses no disk", signal.SIGTERM, id="binding"),
     pytest.param("booting the guest", signal.SIGINT, id="guest"),
-    pytest.param("plugging in", signal.SIGTERM, id="usb"),
     pytest.param("block 1 of 2", signal.SIGINT, id="throughput"),
     pytest.param("[return]", signal.SIGTERM, id="return"),
 ]

@@ -22,7 +22,7 @@ from harness.transport.protocol import check
 from harness.transport.ssh import SshTransport
 from tests.custody import THROUGHPASS
 from tests.qualification import CHECKOUT, qualify, started, wait_for_line
-from tests.test_bench_privileges import NOT_ROOTS
+from tests.sights import NOT_ROOTS, Sight, watched
 from tests.test_bench_up import held
 
 pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("stranger")]
@@ -88,14 +88,27 @@ def state(host: SshTransport) -> set[str]:
     return {line for line in check(host, _STATE).text.splitlines() if line.strip() and not line.startswith(mine)}
 
 
+def require_lent_as_long_as_needed(sights: list[Sight]) -> None:
+    """QEMU gets the stick's node alone, which is root's again while the guest lives on; VFIO's container it opens once more."""
+    lent = [number for number, sight in enumerate(sights) if sight.lent]
+
+    assert lent, "USB-level passthrough was measured"
+    assert [sights[number] for number in lent if sights[number].lent != [sights[number].stick]] == []
+    assert [sights[number] for number in lent if not sights[number].guest] == []
+    later = sights[lent[0] :]
+    assert [sight for sight in later if sight.guest and sight.owners.get(sight.stick) == 0], later
+
+
 def test_stranger_is_qualified_twice(stranger: Stranger, tmp_path: Path) -> None:
-    """All stages run on a host that has nothing of ours; the guest is the runner's; one folder stays, brought once."""
+    """All stages run on a host that has nothing of ours; QEMU is lent what it needs; one folder stays, brought once."""
     before = state(stranger.ssh)
-    done = qualify(stranger.bench, tmp_path / "first", "--profile", "smoke", "--cycles", "1")
+    with watched(stranger.ssh) as sights:
+        done = qualify(stranger.bench, tmp_path / "first", "--profile", "smoke", "--cycles", "1")
     after = state(stranger.ssh)
     record = done.record
 
     assert done.status == PASSED, done.output
+    require_lent_as_long_as_needed(sights)
     assert record.verdict.board is BoardVerdict.CONDITIONAL
     assert {check.stage for check in record.checks} == set(STAGES)
     assert {each.id: each.outcome for each in record.checks if each.outcome is not Outcome.PASS} == {
@@ -111,6 +124,7 @@ def test_stranger_is_qualified_twice(stranger: Stranger, tmp_path: Path) -> None
     assert given.count(f"{WORKDIR}/{GUEST_IMAGE}-") == 3
     assert "/usr/lib/throughpass" not in given
     assert after == before
+    assert check(stranger.ssh, NOT_ROOTS).text == ""
     assert "bringing the guest's files" in done.output
 
     again = qualify(
