@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -16,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import BenchError, BoardError, RefusedError
-from harness.measure.design import PRIMARY_CELL, PROFILES, READ_CELLS, WRITE_CELLS, Cell
-from harness.measure.fio import fio_args
+from harness.measure.design import PRIMARY_CELL, PROFILES, READ_CELLS, WRITE_CELLS, Cell, Profile
+from harness.measure.fio import fio_args, look_ms
 from harness.measure.fio_output import FioResult, parse_fio
 
-QUICK = PROFILES["quick"]
+QUICK, STANDARD = PROFILES["quick"], PROFILES["standard"]
 STICK = "/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_TP0001-0:0"
 
 
@@ -61,6 +62,18 @@ def encoded(**changes: Any) -> bytes:
     return json.dumps(output(**changes), indent=2).encode()
 
 
+@pytest.mark.parametrize(("profile", "base"), [(QUICK, 250), (STANDARD, 1000)])
+def test_looks_have_no_rhythm(profile: Profile, base: int) -> None:
+    """Blocks look at other instants, within a twenty-fifth of the time between two looks, spread evenly over what is between."""
+    looks = sorted(look_ms(PRIMARY_CELL, profile, block) / base - 1 for block in range(8))
+
+    assert look_ms(PRIMARY_CELL, profile, 0) == base
+    assert -0.04 <= looks[0] < -0.02
+    assert 0.02 < looks[-1] <= 0.04
+    assert max(later - earlier for earlier, later in itertools.pairwise(looks)) <= 0.02
+    assert f"--status-interval={look_ms(PRIMARY_CELL, profile, 3)}ms" in fio_args(PRIMARY_CELL, "/dev/sdb", profile, block=3)
+
+
 def test_args_name_every_choice() -> None:
     """The argv of the primary cell is the one that the specification asks for."""
     assert fio_args(PRIMARY_CELL, "/dev/sdb", QUICK) == [
@@ -80,8 +93,8 @@ def test_args_name_every_choice() -> None:
         "--numjobs=1",
         "--randseed=1",
         "--time_based",
-        "--runtime=1500ms",
-        "--ramp_time=300ms",
+        "--runtime=3000ms",
+        "--ramp_time=500ms",
         "--group_reporting",
         "--percentile_list=50:99:99.9",
         "--eta=never",
@@ -109,7 +122,7 @@ def test_args_of_a_write_have_their_bounds(cell: Cell) -> None:
     args = fio_args(cell, STICK, replace(QUICK, write_offset_mib=32, write_window_mib=600))
 
     assert {"--offset=32M", "--size=600M", f"--io_size={cell.volume_mib}M", "--end_fsync=1", "--refill_buffers"} <= set(args)
-    assert {"--runtime=1500ms", "--allow_file_create=0", f"--rw={cell.rw}", "--direct=1"} <= set(args)
+    assert {"--runtime=3000ms", "--allow_file_create=0", f"--rw={cell.rw}", "--direct=1"} <= set(args)
     assert not {"--readonly", "--time_based"} & set(args)
     assert not [each for each in args if each.startswith(("--ramp_time", "--startdelay"))], (
         "the guard looks just before it begins"
@@ -146,6 +159,7 @@ def test_parse_gives_units_of_the_names() -> None:
         cpu_user_percent=0.5,
         cpu_system_percent=8.366534,
         version="fio-3.33",
+        resolution=8 / 2 / 80,
     )
 
 
@@ -283,6 +297,15 @@ def test_rate_leaves_the_queue_at_both_ends_out() -> None:
     asked = {"name": "SEQ1M-Q8T1-read", "bs": "1048576", "iodepth": "8", "runtime": "1500ms"}
     assert parse_fio(documents(*waiting, **{"job options": asked})).rate_mib_s == pytest.approx(10.0, rel=0.01)
     assert parse_fio(documents(*short)).seconds_mib_s == pytest.approx((10 / 1.104,), abs=0.01)
+
+
+def test_resolution_is_half_a_read() -> None:
+    """Looks count whole reads: a rate of 40 is known within an 80th; fio's own counts a queue, and is known so much worse."""
+    looks = ((1002, 11), (2002, 21), (3002, 31), (4002, 41), (5002, 51), (5302, 59))
+
+    assert parse_fio(documents(*looks)).resolution == pytest.approx(1 / 80)
+    assert parse_fio(documents(*looks)).sample(0, 0).resolution == pytest.approx(1 / 80)
+    assert parse_fio(documents((1700, 10), (2000, 20))).resolution == pytest.approx(8 / 40)
 
 
 def test_rate_of_a_run_that_was_hardly_looked_at_is_fios() -> None:

@@ -206,7 +206,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", 2, (PRIMARY_CELL,), runtime_s=1.0, ramp_s=0.3, window_mib=128, verdict=False),
-        Profile("quick", 6, (PRIMARY_CELL,), runtime_s=1.5, ramp_s=0.3, window_mib=128, verdict=True),
+        Profile("quick", 6, (PRIMARY_CELL,), runtime_s=3.0, ramp_s=0.5, window_mib=128, verdict=True),
         Profile(
             "standard",
             8,

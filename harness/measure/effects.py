@@ -11,7 +11,7 @@ import math
 import statistics
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -22,7 +22,7 @@ from harness.core.series import Series
 from harness.measure.design import PAIRS, PROFILES
 from harness.measure.judge import DECISIVE_CONFOUNDERS, EQUIVALENCE
 from harness.measure.sentence import Subject, arm_name, ratio_text
-from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, Interval, holm, log_ratios, steady_part
+from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, Interval, holm, log_ratios, resolution_of, steady_part
 
 METHOD = "Welch's t on the logarithms of the blocks' values; Holm over all figures decides what is called"
 STICK = "stick"
@@ -41,6 +41,7 @@ class _Figure:
     base: str
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
+    resolution: float = 0.0
     obstacle: str = ""
     caveats: tuple[str, ...] = ()
 
@@ -105,26 +106,26 @@ def _are_twins(record: Record, cell: str, arm: str, base: str) -> bool:
 
 def _figure(before: Record, after: Record, key: tuple[str, str, str], despite: Sequence[str]) -> _Figure:
     try:
-        ours, theirs = _logs(before, *key), _logs(after, *key)
+        (ours, known), (theirs, now_known) = _logs(before, *key), _logs(after, *key)
     except BenchError as error:
         return _Figure(*key, obstacle=error.message)
-    figure = _Figure(*key, ours, theirs)
+    figure = _Figure(*key, ours, theirs, math.hypot(known, now_known))
     if not (ours and theirs):
         return figure
     unlike, caveats = _conditions(before, after, key)
     refused = [text for name, text in unlike if name not in despite] + list(_void(before, after, key))
     borne = [text for name, text in unlike if name in despite]
-    return _Figure(*key, ours, theirs, "; ".join(refused), (*borne, *caveats))
+    return replace(figure, obstacle="; ".join(refused), caveats=(*borne, *caveats))
 
 
-def _logs(record: Record, cell: str, arm: str, base: str) -> tuple[float, ...]:
-    """Return the logarithm of each block's value; nothing where the record does not have it."""
+def _logs(record: Record, cell: str, arm: str, base: str) -> tuple[tuple[float, ...], float]:
+    """Return the logarithm of each block's value, and their resolution; nothing where the record does not have it."""
     ours = _find(record, cell, arm)
     theirs = _find(record, cell, base) if base else None
     if ours is None or (base and theirs is None):
-        return ()
+        return (), 0.0
     ours, theirs = steady_part(ours), steady_part(theirs) if theirs else None
-    return finite_log_ratios(ours, theirs or _unit(ours))
+    return finite_log_ratios(ours, theirs or _unit(ours)), resolution_of(*([ours, theirs] if theirs else [ours]))
 
 
 def finite_log_ratios(arm: Series, base: Series) -> tuple[float, ...]:
@@ -213,8 +214,8 @@ def _test(figure: _Figure) -> _Test | None:
     low, high, p = float(ends.low), float(ends.high), float(found.pvalue)
     if not all(map(math.isfinite, (low, high, p))):
         return None
-    middle = statistics.fmean(figure.after) - statistics.fmean(figure.before)
-    return _Test(Interval(_exp(middle), _exp(low), _exp(high)), p)
+    middle, least = statistics.fmean(figure.after) - statistics.fmean(figure.before), math.log1p(figure.resolution)
+    return _Test(Interval(_exp(middle), _exp(min(low, middle - least)), _exp(max(high, middle + least))), p)
 
 
 def _exp(log: float) -> float:

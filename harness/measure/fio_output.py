@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
 _LEAST_SECOND_MS = 500
 """A shorter piece of a run says too little of its rate."""
-_SECOND_MS = 950
-"""fio's looks come a little early or late."""
+_SECOND_MS = 940
+"""fio's looks come a little early or late, as they are asked for and of themselves."""
 _LATE_MS = 10
 _TAIL_CHARACTERS = 2000
 _WRONG = (errno.EPERM, errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EINVAL, errno.EROFS)
@@ -38,11 +39,11 @@ _OURS = frozenset({*_WRONG, *_SHORT})
 class FioResult:
     """What one fio run gave, its ramp excluded. Latencies are those of completion; percents are of one CPU.
 
-    ``rate_mib_s`` of reads is what was done between the first look at the run and the last, ``total_bytes`` all that fio counts:
-    at the ramp's end a queue is under way whose reads count in whole, and at the run's end another one is waited for. On a stick
-    of 10 MiB/s, which QEMU held to that, fio 3.33's own rate was 11 to 12 MiB/s with a queue of 8 reads of 1 MiB. Where a steady
-    state was asked for and attained, it is the rate of its seconds alone. Of writes it is fio's own: all that was written, until
-    it was on the disk.
+    ``rate_mib_s`` of reads is the slope of what was done over the looks at the run, ``total_bytes`` all that fio counts: at the
+    ramp's end a queue is under way whose reads count in whole, and at the run's end another one is waited for. On a stick of
+    10 MiB/s, which QEMU held to that, fio 3.33's own rate was 11 to 12 MiB/s with a queue of 8 reads of 1 MiB. Where a steady
+    state was asked for and attained, it is the rate of its seconds alone; where it was not, the mean. Of writes it is fio's own:
+    all that was written, until it was on the disk.
     """
 
     rate_mib_s: float
@@ -56,6 +57,7 @@ class FioResult:
     version: str  # "fio-3.33"
     seconds_mib_s: tuple[float, ...] = ()
     steady: bool | None = None  # None: not asked for
+    resolution: float = 0.0  # half a read, of all that the rate was made of
 
     def sample(self, block: int, position: int, *, attach_s: float = 0.0, attachment: str = "") -> Sample:
         """Return the result as the sample of a series: which block, at which place in its order."""
@@ -75,6 +77,7 @@ class FioResult:
             steady=self.steady,
             cliff_at=find_cliff(self.seconds_mib_s),
             stalls=find_stalls(self.seconds_mib_s),
+            resolution=round(self.resolution, 6),
         )
 
 
@@ -203,10 +206,14 @@ def _seconds(looks: Sequence[_Look]) -> tuple[float, ...]:
     return tuple(rates)
 
 
-def _rate(job: _Job, looks: Sequence[_Look]) -> float:
-    """Return the rate between two looks, those of the steady state if there is one; fio's own where they are too near."""
+def _rate(job: _Job, looks: Sequence[_Look]) -> tuple[float, float]:
+    """Return the rate by the looks, those of the steady state if there is one, and its resolution.
+
+    Where the looks are too near to each other it is fio's own, and so it is of writes, which are counted to the last byte.
+    """
+    whole = job.moved.bw_bytes / _MIB
     if job.moved is job.write:
-        return job.moved.bw_bytes / _MIB
+        return whole, 0.0
     steady = job.steadystate
     window_ms = steady.duration * 1000 if steady and steady.attained else job.moved.runtime
     seen = [look for look in looks if look.at_ms >= looks[-1].at_ms - window_ms - (1000 - _SECOND_MS)]
@@ -215,8 +222,15 @@ def _rate(job: _Job, looks: Sequence[_Look]) -> float:
         and seen[-1].at_ms - seen[0].at_ms >= max(_LEAST_SECOND_MS, min(window_ms, job.moved.runtime) / 2)
         and seen[-1].done > seen[0].done
     ):
-        return seen[-1].rate_since(seen[0])
-    return job.moved.bw_bytes / _MIB
+        resolution = job.options.bs / 2 / (seen[-1].done - seen[0].done)
+        return (seen[-1].rate_since(seen[0]) if steady and not steady.attained else _slope(seen)), resolution
+    return whole, job.options.bs * job.options.iodepth / 2 / job.moved.io_bytes  # it counts a queue too many
+
+
+def _slope(looks: Sequence[_Look]) -> float:
+    """Return the MiB/s of the line through looks (least squares): whole reads matter less than at two ends alone."""
+    at_s, done_mib = [look.at_ms / 1000 for look in looks], [look.done / _MIB for look in looks]
+    return statistics.linear_regression(at_s, done_mib).slope
 
 
 def _short_reads(job: _Job) -> float:
@@ -241,8 +255,9 @@ def _result(job: _Job, version: str, tail: str, looks: Sequence[_Look]) -> FioRe
         p50, p99, p999 = (job.moved.clat_ns.percentile[f"{float(p):.6f}"] / 1000 for p in PERCENTILES)
     except KeyError as error:
         raise BenchError(f"fio's output lacks the latency percentile {error}", evidence=tail) from error
+    rate_mib_s, resolution = _rate(job, looks)
     return FioResult(
-        rate_mib_s=_rate(job, looks),
+        rate_mib_s=rate_mib_s,
         runtime_s=job.moved.runtime / 1000,
         total_bytes=job.moved.io_bytes,
         latency_p50_us=p50,
@@ -253,4 +268,5 @@ def _result(job: _Job, version: str, tail: str, looks: Sequence[_Look]) -> FioRe
         version=version,
         seconds_mib_s=_seconds(looks),
         steady=bool(job.steadystate.attained) if job.steadystate else None,
+        resolution=resolution,
     )

@@ -27,6 +27,7 @@ from harness.measure.statistics import (
     holm,
     log_ratios,
     ratio_interval,
+    resolution_of,
     steady_part,
     total_trend,
 )
@@ -55,6 +56,12 @@ class _Pair:
     arm: Series
     base: Series
     logs: tuple[float, ...]
+    resolution: float
+
+    @property
+    def interval(self) -> Interval:
+        """Return the ratio with its interval; at least ``LEAST_PAIRS`` blocks have one."""
+        return ratio_interval(self.logs, self.resolution)
 
     @property
     def subject(self) -> Subject:
@@ -116,7 +123,7 @@ def needs_more(series: Sequence[Series], profile: Profile) -> bool:
     if not profile.comparisons or blocks + 2 > profile.most_blocks:
         return False
     first = _compare(series, PRIMARY_CELL.name, profile.comparisons[0], (), primary=True)
-    return isinstance(first, _Compared) and first.interval.half_width > PRECISION
+    return isinstance(first, _Compared) and ratio_interval(first.pair.logs).half_width > PRECISION  # more blocks count no finer
 
 
 def _is_primary(cell: str, comparison: Comparison, profile: Profile) -> bool:
@@ -135,7 +142,7 @@ def _compare(
         return msgspec.structs.replace(blank, sentence=f"not judged: {error.message}")
     if len(pair.logs) < LEAST_PAIRS:
         return _judge_single(pair, blank)
-    return _Compared(pair, comparison, ratio_interval(pair.logs), difference_p(pair.logs), primary)
+    return _Compared(pair, comparison, pair.interval, difference_p(pair.logs), primary)
 
 
 def _adjusted(compared: Sequence[_Compared]) -> dict[tuple[str, str, str], float]:
@@ -190,10 +197,11 @@ def _pair(series: Sequence[Series], cell: str, arm: str, base: str, decisive: Se
         values = ours.confounders.get(key), theirs.confounders.get(key)
         if None not in values and values[0] != values[1]:
             raise BenchError(f"the {key} differs, {values[0]} in {arm_name(arm)} and {values[1]} in {arm_name(base)}, {cell}")
-    logs = log_ratios(steady_part(ours), steady_part(theirs))
+    kept = steady_part(ours), steady_part(theirs)
+    logs = log_ratios(*kept)
     if not logs:
         raise BenchError(f"{arm_name(arm)} and {arm_name(base)} have no block in common, {cell}")
-    return _Pair(cell, ours, theirs, logs)
+    return _Pair(cell, ours, theirs, logs, resolution_of(*kept))
 
 
 def _find(series: Sequence[Series], cell: str, arm: str) -> Series:
@@ -268,12 +276,12 @@ def _call(interval: Interval) -> Call:
 def _is_limited(series: Sequence[Series], pair: _Pair, native: str) -> bool | None:
     """Return whether both arms are equivalent to ``native`` as well; None where that could not be found out."""
     try:
-        logs = [_pair(series, pair.cell, arm, native).logs for arm in (pair.arm.arm, pair.base.arm)]
+        pairs = [_pair(series, pair.cell, arm, native) for arm in (pair.arm.arm, pair.base.arm)]
     except BenchError:
         return None
-    if min(map(len, logs)) < LEAST_PAIRS:
+    if min(len(each.logs) for each in pairs) < LEAST_PAIRS:
         return None
-    calls = {_call(ratio_interval(each)) for each in logs}
+    calls = {_call(each.interval) for each in pairs}
     return None if Call.INCONCLUSIVE in calls else calls == {Call.EQUIVALENT}
 
 

@@ -74,17 +74,27 @@ def load_statistics() -> None:
     import scipy.stats  # noqa: F401, PLC0415 (for its effect, and not when somebody only collects)
 
 
-def ratio_interval(logs: Sequence[float]) -> Interval:
+def resolution_of(*series: Series) -> float:
+    """Return within which part a ratio of these is known by the counts alone.
+
+    The looks at a run count whole reads. On a slow disk whose runs all begin alike that is the same error in every block, which
+    no number of them would show.
+    """
+    return math.hypot(*(statistics.fmean(sample.resolution for sample in one.samples) for one in series if one.samples))
+
+
+def ratio_interval(logs: Sequence[float], resolution: float = 0.0) -> Interval:
     """Return the interval of the ratio from at least ``LEAST_PAIRS`` log ratios; fewer are a ValueError.
 
-    It is that of scipy.stats.t.interval: around the mean, scaled by the standard error (n - 1 degrees of freedom).
+    It is that of scipy.stats.t.interval: around the mean, scaled by the standard error (n - 1 degrees of freedom); its half is
+    never less than the resolution.
     """
     if len(logs) < LEAST_PAIRS:
         raise ValueError(f"an interval needs {LEAST_PAIRS} pairs, not {len(logs)}")
     from scipy.special import stdtrit  # noqa: PLC0415 (half a second, scipy.stats more than one: not needed to collect)
 
     mean, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
-    reach = error * float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2))
+    reach = max(error * float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2)), math.log1p(resolution))
     return Interval(math.exp(mean), _exp(mean - reach), _exp(mean + reach))
 
 
