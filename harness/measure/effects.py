@@ -24,7 +24,10 @@ from harness.measure.judge import DECISIVE_CONFOUNDERS, EQUIVALENCE
 from harness.measure.sentence import Subject, arm_name, ratio_text
 from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, Interval, holm, log_ratios, resolution_of, steady_part
 
-METHOD = "Welch's t on the logarithms of the blocks' values; Holm over all figures decides what is called"
+METHOD = (
+    "Welch's t on the logarithms of the blocks' values, never narrower than half a read; "
+    "Holm over all figures decides what is called"
+)
 STICK = "stick"
 UNLIKE = (*DECISIVE_CONFOUNDERS, STICK)
 """What makes two figures not comparable where it differs, unless a person says otherwise."""

@@ -120,7 +120,7 @@ class Experiment:
             place = _Place(arm.name, block, position, time.monotonic() - began_s)
             used = self._usage()
             for cell in self._cells_of(arm):
-                fio = self._run_cell(arm, transport, cell, block)
+                fio = self._run_cell(arm, transport, cell)
                 before, used = used, self._usage()
                 self._keep(place, cell, fio, used.since(before))
         except BaseException:
@@ -150,10 +150,10 @@ class Experiment:
     def _usage(self) -> Usage:
         return self._meter.read() if self._meter else Usage(None, None, None)
 
-    def _run_cell(self, arm: Arm, transport: Transport, cell: Cell, block: int) -> Part:
+    def _run_cell(self, arm: Arm, transport: Transport, cell: Cell) -> Part:
         """Find the disk and run fio in one round trip, and look at the clock."""
         profile = self._profile
-        work = {"fio": fio_command(cell, profile, block=block), "clock": _CLOCK}
+        work = {"fio": fio_command(cell, profile), "clock": _CLOCK}
         limit = Deadline.after(MOVE_TIMEOUT_S, f"the stick's way to the arm {arm.name}")
         work_s = profile.runtime_s + profile.ramp_s + _FIO_START_S
         if cell.writes:

@@ -23,18 +23,12 @@ REST = "sleep 1"
 
 _SHORT_S = 4.0
 """A shorter run is looked at four times a second: its rate is that between two looks."""
-_LOOK_MS, _SHORT_LOOK_MS = 1000, 250
-_DITHER = 0.04
-"""Each block looks a little more or less often. A slow disk hands out whole reads, and begins each run alike: looks of one rhythm
-meet the same piece of a read each time, an error that no number of blocks would show (0.2 to 0.4 % at 50 reads of 1 MiB)."""
-_GOLDEN = (5**0.5 - 1) / 2
 
 
-def fio_args(cell: Cell, device: str, profile: Profile, *, seed: int = 1, block: int = 0) -> list[str]:
+def fio_args(cell: Cell, device: str, profile: Profile, *, seed: int = 1) -> list[str]:
     """Return the argv, ``fio`` first, that measures ``cell`` on ``device`` (an absolute path) for the times of ``profile``.
 
-    ``seed`` gives the random offsets: the same in all arms, so that all read the same blocks in the same order. ``block`` is that
-    of the experiment, from 0.
+    ``seed`` gives the random offsets: the same in all arms, so that all read the same blocks in the same order.
     Raises RefusedError for a cell that writes where the profile permits nothing, ValueError for a path that is not absolute.
     """
     if cell.writes and not (profile.write_offset_mib and profile.write_window_mib):
@@ -47,14 +41,14 @@ def fio_args(cell: Cell, device: str, profile: Profile, *, seed: int = 1, block:
         *window_args(cell, profile),
         *pattern_args(cell, seed),
         *(write_args(cell, profile) if cell.writes else time_args(profile)),
-        *output_args(cell, profile, block),
+        *output_args(cell, profile),
     ]
 
 
-def fio_command(cell: Cell, profile: Profile, *, block: int = 0) -> str:
+def fio_command(cell: Cell, profile: Profile) -> str:
     """Return shell text that measures ``cell`` on the disk whose node is in ``$disk`` (which has no colon in it)."""
     stand_in = "/dev/disk"
-    words = [shlex.quote(word) for word in fio_args(cell, stand_in, profile, block=block)]
+    words = [shlex.quote(word) for word in fio_args(cell, stand_in, profile)]
     return " ".join('--filename="$disk"' if word == f"--filename={stand_in}" else word for word in words)
 
 
@@ -119,18 +113,12 @@ def ramp_s(cell: Cell, profile: Profile) -> float:
     return 0.0 if cell.writes else profile.ramp_s
 
 
-def look_ms(cell: Cell, profile: Profile, block: int) -> int:
-    """Return how many milliseconds lie between two looks: spread evenly over the blocks, the same for all arms of one."""
-    base = _SHORT_LOOK_MS if cell.writes or profile.runtime_s < _SHORT_S else _LOOK_MS
-    return round(base * (1 + _DITHER * (2 * ((0.5 + block * _GOLDEN) % 1) - 1)))
-
-
-def output_args(cell: Cell, profile: Profile, block: int) -> list[str]:
+def output_args(cell: Cell, profile: Profile) -> list[str]:
     """Return the form of the output: a JSON document now and then of what was done so far, all jobs of the cell as one."""
     return [
         "--group_reporting",
         f"--percentile_list={':'.join(PERCENTILES)}",
         "--eta=never",
-        f"--status-interval={look_ms(cell, profile, block)}ms",
+        f"--status-interval={250 if cell.writes or profile.runtime_s < _SHORT_S else 1000}ms",
         "--output-format=json",
     ]

@@ -13,7 +13,7 @@ from harness.core.errors import BenchError
 from harness.core.series import Series
 
 CONFIDENCE = 0.95
-METHOD = "paired t on the blocks' log ratios"
+METHOD = "paired t on the blocks' log ratios, never narrower than half a read of each arm"
 """The one method of verdicts. On 6 to 8 blocks BCa intervals are too narrow, and Wilcoxon's smallest p cannot survive Holm."""
 LEAST_PAIRS = 2
 _LARGEST_LOG = 700.0
