@@ -78,7 +78,7 @@ def check_calls(record: Record) -> Iterator[tuple[bool, str]]:
     for key, call in CALLS.items():
         true = TRUE_MIB_S[key[0]] / TRUE_MIB_S[key[1]]
         judgement = made.get(key)
-        if judgement is None or judgement.ratio is None:
+        if judgement is None or judgement.low is None:
             yield False, f"| {' / '.join(key)} | {true:.2f} | {judgement.sentence if judgement else 'was not judged'} | |"
         else:
             yield judgement.call is call and _holds(judgement, true), _spell(judgement, true)

@@ -157,7 +157,7 @@ class UsbHostArm:
 
     def detach(self) -> None:
         """Take the stick back."""
-        self.passthrough.take_stick()
+        self.passthrough.take_stick(self.stick)
 
 
 @dataclass(frozen=True)
