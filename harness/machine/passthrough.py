@@ -13,10 +13,10 @@ from harness.core.deadline import Deadline
 from harness.core.errors import BenchError, BoardError
 from harness.core.timeline import SpanKind, Timeline
 from harness.facts.pci import PciDevice
-from harness.machine.disks import work_on_disk
+from harness.machine.disks import wait_until_gone, work_on_disk
 from harness.machine.guest import CONTROLLER, DISK, DISK_NODE, disk_device, disk_node, group_node, usb_host_device, vfio_device
 from harness.machine.running import Machine
-from harness.transport.protocol import Transport, check
+from harness.transport.protocol import Transport
 
 PASSING = "vfio-pci"
 """The driver through which QEMU gets a device; QEMU has passed none by pci-stub since 2.12."""
@@ -28,9 +28,6 @@ _PLACE = """
 cd -P "/sys/block/${disk##*/}/device/../../../.." && read -r bus <busnum && read -r device <devnum &&
     printf '%s\\n/dev/bus/usb/%03d/%03d\\n' "$PWD" "$bus" "$device"
 """
-
-_LET_GO = 'while grep -qsxF -e "$1" /sys/bus/usb/devices/*/serial; do sleep 0.05; done'
-"""Ends once no USB device has that serial any more."""
 
 
 def disk_serial(serial: str) -> str:
@@ -85,8 +82,9 @@ class Passthrough:
             take_back(self.host, self.guest.user, STICKS)
         # QEMU says at once that a USB device is gone. A guest that has not looked by then may miss the next one in the same port
         # (QEMU 10.0.13, Linux 6.12: once in some 200 moves, with both cores busy).
+        limit = Deadline.after(MOVE_TIMEOUT_S, f"the guest's letting go of the stick {serial}")
         with self.timeline.during(SpanKind.SETTLE):
-            check(self.guest.ssh, ["sh", "-c", _LET_GO, "let-go", serial], timeout_s=MOVE_TIMEOUT_S)
+            wait_until_gone(self.guest.ssh, serial, limit)
 
     def give_disk(self, serial: str) -> None:
         """Hand the host's block device of a stick to the guest, to read; it is found there by ``disk_serial``."""
