@@ -23,6 +23,7 @@ from harness.core.record import Record, decode
 
 BENCH = Path(__file__).with_name("calibration.toml")
 STAGES = "(readiness or binding or guest or throughput or return) and not usb"
+SLOWS = "slows"
 TRUE_MIB_S = {
     "native": 10,
     "pci": 10,
@@ -30,10 +31,9 @@ TRUE_MIB_S = {
     "virtio-blk": 10,
     "same": 10,
     "tenth-more": 11,
-    "slows": 5,
+    SLOWS: 5,
     "usb-host-again": 10,
 }
-SLOWS = "slows"
 WITHIN = 0.02
 CALLS = {
     ("pci", "usb-host"): Call.DEVICE_LIMITED,

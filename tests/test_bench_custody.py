@@ -288,6 +288,7 @@ def test_qemu_is_not_root_and_gives_back_what_it_was_lent(board: Board, tmp_path
         run.communicate()
     done = board.restore()
 
+    assert run.returncode == -signal.SIGKILL
     assert FIRST_USER <= int(mine) <= LAST_USER
     assert set(seen.status["Uid"]) == set(seen.status["Gid"]) == {mine}
     assert seen.status["Groups"] == []

@@ -87,19 +87,6 @@ def _sample(block: int, rate_mib_s: float) -> Sample:
     return msgspec.structs.replace(measured_record().series[0].samples[0], block=block, rate_mib_s=rate_mib_s)
 
 
-def test_interval_of_a_slow_disk_is_no_narrower_than_its_counts() -> None:
-    """Runs of a disk that hands out few whole reads are compared within what those tell, however little the blocks differ."""
-    before, after = (measured_record(seed, rates={"pci": 10.0}, spread=1e-6) for seed in (1, 2))
-    counted = tuple(
-        msgspec.structs.replace(one, samples=tuple(msgspec.structs.replace(each, resolution=0.05) for each in one.samples))
-        for one in after.series
-    )
-    first, *_ = find_effects(before, msgspec.structs.replace(after, series=counted))
-
-    assert (first.low, first.high) == pytest.approx((1 / 1.05, 1.05), rel=1e-4)
-    assert first.shift is Shift.INCONCLUSIVE
-
-
 def test_what_is_called_alone_may_be_inconclusive_among_many() -> None:
     """A figure whose own interval excludes 1 is inconclusive where Holm's step does not bear it, and says so."""
     found = []

@@ -344,24 +344,6 @@ def replace_clock(measured: Series, clock: float) -> Series:
     return msgspec.structs.replace(measured, clock=clock)
 
 
-def counted(measured: Series, resolution: float) -> Series:
-    """Return a series whose rates are known within so much."""
-    samples = tuple(msgspec.structs.replace(sample, resolution=resolution) for sample in measured.samples)
-    return msgspec.structs.replace(measured, samples=samples)
-
-
-def test_slow_disk_is_known_within_its_counts() -> None:
-    """Blocks that agree to the last digit are worth no more than the whole reads that they counted; more of them are no help."""
-    pci, base = counted(series(PCI, 10.3, STEADY), 0.01), counted(series(USB_HOST, 10, STEADY), 0.01)
-    judgement = judge(pci, base)
-    ends = 1.03 / (1 + math.hypot(0.01, 0.01)), 1.03 * (1 + math.hypot(0.01, 0.01))
-
-    assert (judgement.low, judgement.high) == pytest.approx(ends)
-    assert judgement.call is Call.FASTER
-    assert judge(pci, counted(base, 0.04)).call is Call.INCONCLUSIVE
-    assert not needs_more([counted(pci, 0.05), counted(base, 0.05)], PROFILES["standard"])
-
-
 @pytest.mark.parametrize(
     ("scatter", "blocks", "more"),
     [(0.01, 8, False), (0.05, 8, True), (0.05, 18, True), (0.05, 20, False)],

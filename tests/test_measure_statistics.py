@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +14,7 @@ from scipy.stats import ttest_1samp
 
 from harness.core.errors import BenchError
 from harness.core.series import Sample, Series
-from harness.measure.statistics import difference_p, holm, log_ratios, ratio_interval, resolution_of, total_trend
+from harness.measure.statistics import difference_p, holm, log_ratios, ratio_interval, total_trend
 
 CELL = "SEQ1M Q8T1 read"
 RATES = st.floats(1e-3, 1e6)
@@ -52,20 +51,6 @@ def test_interval_is_students() -> None:
     half = 4.30265 * 0.1 / math.sqrt(3)
     assert interval.ratio == pytest.approx(1.0)
     assert (interval.low, interval.high) == pytest.approx((math.exp(-half), math.exp(half)), rel=1e-5)
-
-
-def test_interval_is_no_narrower_than_the_counts() -> None:
-    """Where all blocks say the same, what was counted in whole reads is known within their resolution; where not, t decides."""
-    known = series("pci", [10.0] * 4), series("usb-host", [10.0] * 4)
-    counted = [
-        msgspec.structs.replace(one, samples=tuple(msgspec.structs.replace(each, resolution=part) for each in one.samples))
-        for one, part in zip(known, (0.03, 0.04), strict=True)
-    ]
-    narrow, wide = ratio_interval([0.0] * 4, resolution_of(*counted)), [-0.1, 0.0, 0.1]
-
-    assert (narrow.low, narrow.high) == pytest.approx((1 / 1.05, 1.05))
-    assert ratio_interval(wide, 0.05) == ratio_interval(wide)
-    assert resolution_of(*known) == 0.0
 
 
 def test_interval_of_equal_ratios_is_a_point() -> None:

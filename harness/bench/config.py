@@ -14,6 +14,7 @@ import msgspec
 
 from harness.core.errors import UsageError
 from harness.core.pci import PciAddress, PciId
+from harness.measure.design import PRIMARY_CELL
 
 BOARDS = Path(__file__).resolve().parents[2] / "fixtures" / "boards"
 """Where the shipped bench files lie."""
@@ -137,7 +138,6 @@ CellName = Literal[
     "RND4K Q1T1 write",
 ]
 """The cells of CrystalDiskMark's grid."""
-DECISIVE_CELL = "SEQ1M Q8T1 read"
 
 
 class ThroughputSection(Section, frozen=True):
@@ -358,8 +358,8 @@ def _check_storage(board: BoardSection, storage: StorageSection, name: str) -> N
 
 
 def _check_arms(config: BenchConfig, name: str) -> None:
-    if config.throughput.cells and DECISIVE_CELL not in config.throughput.cells:
-        raise UsageError(f"{name}: the key 'throughput.cells' lacks {DECISIVE_CELL!r}, the cell that decides")
+    if config.throughput.cells and PRIMARY_CELL.name not in config.throughput.cells:
+        raise UsageError(f"{name}: the key 'throughput.cells' lacks {PRIMARY_CELL.name!r}, the cell that decides")
     if not config.storage.write and (writing := [cell for cell in config.throughput.cells if cell.endswith("write")]):
         raise UsageError(f"{name}: the key 'throughput.cells' has {writing[0]!r}, which needs 'storage.write' to be true")
     names = [arm.name for arm in config.throughput.arm]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 
@@ -29,7 +31,9 @@ class Sample(msgspec.Struct, frozen=True):
     steady: bool | None = None  # whether fio's own steady state was attained; None where it was not asked for
     cliff_at: int | None = None  # from which of the seconds on the rate was lower for good: a burst before, sustained from there
     stalls: tuple[int, ...] = ()  # the seconds in which hardly anything came
-    resolution: float = 0.0  # half a read, of all that the rate was made of: looks count whole reads
+    resolution: Annotated[float, msgspec.Meta(ge=0)] = (
+        0.0  # half a read, of all that the rate was made of: looks count whole reads
+    )
 
 
 class Series(msgspec.Struct, frozen=True):

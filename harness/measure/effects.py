@@ -127,8 +127,9 @@ def _logs(record: Record, cell: str, arm: str, base: str) -> tuple[tuple[float, 
     theirs = _find(record, cell, base) if base else None
     if ours is None or (base and theirs is None):
         return (), 0.0
-    ours, theirs = steady_part(ours), steady_part(theirs) if theirs else None
-    return finite_log_ratios(ours, theirs or _unit(ours)), resolution_of(*([ours, theirs] if theirs else [ours]))
+    ours = steady_part(ours)
+    theirs = steady_part(theirs) if theirs else _unit(ours)
+    return finite_log_ratios(ours, theirs), resolution_of(ours, theirs)
 
 
 def finite_log_ratios(arm: Series, base: Series) -> tuple[float, ...]:
@@ -143,8 +144,8 @@ def finite_log_ratios(arm: Series, base: Series) -> tuple[float, ...]:
 
 
 def _unit(series: Series) -> Series:
-    """Return the same blocks at 1 MiB/s each: the ratio to it is the rate, with all the checks of a ratio."""
-    samples = tuple(msgspec.structs.replace(sample, rate_mib_s=1.0) for sample in series.samples)
+    """Return the same blocks at exactly 1 MiB/s each: the ratio to it is the rate, with all the checks of a ratio."""
+    samples = tuple(msgspec.structs.replace(sample, rate_mib_s=1.0, resolution=0.0) for sample in series.samples)
     return msgspec.structs.replace(series, samples=samples)
 
 
@@ -217,8 +218,8 @@ def _test(figure: _Figure) -> _Test | None:
     low, high, p = float(ends.low), float(ends.high), float(found.pvalue)
     if not all(map(math.isfinite, (low, high, p))):
         return None
-    middle, least = statistics.fmean(figure.after) - statistics.fmean(figure.before), math.log1p(figure.resolution)
-    return _Test(Interval(_exp(middle), _exp(min(low, middle - least)), _exp(max(high, middle + least))), p)
+    middle = statistics.fmean(figure.after) - statistics.fmean(figure.before)
+    return _Test(Interval(_exp(middle), _exp(low), _exp(high)).at_least(figure.resolution), p)
 
 
 def _exp(log: float) -> float:

@@ -21,7 +21,7 @@ SNIA's Performance Test Specification allows a steady state."""
 REST = "sleep 1"
 """What a disk has before each write: it tidies up then."""
 
-_SHORT_S = 4.0
+SHORT_S = 4.0
 """A shorter run is looked at four times a second: its rate is that between two looks."""
 
 
@@ -119,6 +119,6 @@ def output_args(cell: Cell, profile: Profile) -> list[str]:
         "--group_reporting",
         f"--percentile_list={':'.join(PERCENTILES)}",
         "--eta=never",
-        f"--status-interval={250 if cell.writes or profile.runtime_s < _SHORT_S else 1000}ms",
+        f"--status-interval={250 if cell.writes or profile.runtime_s < SHORT_S else 1000}ms",
         "--output-format=json",
     ]

@@ -19,7 +19,7 @@ import msgspec
 from harness.core.errors import BenchError, BoardError
 from harness.core.series import Sample
 from harness.measure.course import find_cliff, find_stalls
-from harness.measure.fio import PERCENTILES
+from harness.measure.fio import PERCENTILES, SHORT_S
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
@@ -28,7 +28,6 @@ _LEAST_SECOND_MS = 500
 _SECOND_MS = 950
 """fio's looks come a little early or late."""
 _LATE_MS = 10
-_LONG_MS = 4000
 _TAIL_CHARACTERS = 2000
 _WRONG = (errno.EPERM, errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EINVAL, errno.EROFS)
 _SHORT = (errno.ENOMEM, errno.ENOSYS, errno.ENOSPC)
@@ -230,7 +229,7 @@ def _rate(job: _Job, looks: Sequence[_Look]) -> tuple[float, float]:
 
 def _first_ms(job: _Job) -> int:
     """Return from when on looks count: in a long run the first second's see a queue's reads late (5 of 8, fio 3.33, USB)."""
-    return _SECOND_MS if job.moved.runtime >= _LONG_MS else 0
+    return _SECOND_MS if job.moved.runtime >= SHORT_S * 1000 else 0
 
 
 def _slope(looks: Sequence[_Look]) -> float:

@@ -20,7 +20,7 @@ from harness.measure.design import PAIRS
 from harness.measure.effects import finite_log_ratios
 from harness.measure.judge import EQUIVALENCE
 from harness.measure.outline import Entry, Outline
-from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, ratio_interval, steady_part
+from harness.measure.statistics import CONFIDENCE, LEAST_PAIRS, ratio_interval, resolution_of, steady_part
 
 MOST_P = 0.001
 """Change points are looked for in many lines after each run: a laxer bound would find one in every crowd."""
@@ -87,9 +87,9 @@ def _draw_lines(entries: Sequence[Entry]) -> dict[_Key, list[tuple[Entry, Point]
     lines: dict[_Key, list[tuple[Entry, Point]]] = {}
     for entry in entries:
         counted = list(_counted(entry.outline))
-        for cell, arm, base, logs in _figures(counted):
+        for cell, arm, base, logs, resolution in _figures(counted):
             key = (entry.outline.run.bench, entry.emulated, cell, arm, base)
-            lines.setdefault(key, []).append((entry, _point(entry, logs)))
+            lines.setdefault(key, []).append((entry, _point(entry, logs, resolution)))
     cells = list(dict.fromkeys(key[2] for key in lines))
     return {key: lines[key] for key in sorted(lines, key=lambda key: (key[0], key[1], cells.index(key[2]), key[4] != ""))}
 
@@ -102,19 +102,18 @@ def _counted(outline: Outline) -> Iterator[Series]:
                 yield steady_part(one)
 
 
-def _figures(series: Sequence[Series]) -> Iterator[tuple[str, str, str, tuple[float, ...]]]:
-    """Yield cell, arm, base and the logarithm of each block's value; what has none is left out."""
+def _figures(series: Sequence[Series]) -> Iterator[tuple[str, str, str, tuple[float, ...], float]]:
+    """Yield cell, arm, base, the logarithm of each block's value and their resolution; what has no value is left out."""
     found = {(one.cell, one.arm): one for one in series}
     for (cell, arm), one in found.items():
         rates = [rate for rate in one.rates_mib_s if math.isfinite(rate) and rate > 0]
         if rates:
-            yield cell, arm, "", tuple(map(math.log, rates))
+            yield cell, arm, "", tuple(map(math.log, rates)), resolution_of(one)
     for cell in dict.fromkeys(one.cell for one in series):
         for arm, base in PAIRS:
             ours, theirs = found.get((cell, arm)), found.get((cell, base))
-            logs = _ratios(ours, theirs) if ours and theirs else ()
-            if logs:
-                yield cell, arm, base, logs
+            if ours and theirs and (logs := _ratios(ours, theirs)):
+                yield cell, arm, base, logs, resolution_of(ours, theirs)
 
 
 def _ratios(arm: Series, base: Series) -> tuple[float, ...]:
@@ -124,11 +123,11 @@ def _ratios(arm: Series, base: Series) -> tuple[float, ...]:
         return ()
 
 
-def _point(entry: Entry, logs: Sequence[float]) -> Point:
+def _point(entry: Entry, logs: Sequence[float], resolution: float) -> Point:
     run = entry.outline.run
     if len(logs) < LEAST_PAIRS:
         return Point(run.id, run.start, math.exp(statistics.fmean(logs)), None, None, len(logs))
-    interval = ratio_interval(logs)
+    interval = ratio_interval(logs).at_least(resolution)
     return Point(run.id, run.start, interval.ratio, interval.low, interval.high, len(logs))
 
 

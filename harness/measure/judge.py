@@ -61,7 +61,7 @@ class _Pair:
     @property
     def interval(self) -> Interval:
         """Return the ratio with its interval; at least ``LEAST_PAIRS`` blocks have one."""
-        return ratio_interval(self.logs, self.resolution)
+        return ratio_interval(self.logs).at_least(self.resolution)
 
     @property
     def subject(self) -> Subject:

@@ -37,6 +37,11 @@ class Interval:
         """Return half of its width, relative to the ratio: 0.02 is +-2 %."""
         return math.sqrt(self.high / self.low) - 1 if self.low else math.inf
 
+    def at_least(self, resolution: float) -> Interval:
+        """Return the same interval, on either side no nearer to the ratio than what the counts tell (``resolution_of``)."""
+        factor = 1 + resolution
+        return Interval(self.ratio, min(self.low, self.ratio / factor), max(self.high, min(self.ratio * factor, _exp(math.inf))))
+
 
 def log_ratios(arm: Series, base: Series) -> tuple[float, ...]:
     """Return log(rate of arm / rate of base) of each block that both measured, in the order of the blocks.
@@ -83,18 +88,17 @@ def resolution_of(*series: Series) -> float:
     return math.hypot(*(statistics.fmean(sample.resolution for sample in one.samples) for one in series if one.samples))
 
 
-def ratio_interval(logs: Sequence[float], resolution: float = 0.0) -> Interval:
+def ratio_interval(logs: Sequence[float]) -> Interval:
     """Return the interval of the ratio from at least ``LEAST_PAIRS`` log ratios; fewer are a ValueError.
 
-    It is that of scipy.stats.t.interval: around the mean, scaled by the standard error (n - 1 degrees of freedom); its half is
-    never less than the resolution.
+    It is that of scipy.stats.t.interval: around the mean, scaled by the standard error (n - 1 degrees of freedom).
     """
     if len(logs) < LEAST_PAIRS:
         raise ValueError(f"an interval needs {LEAST_PAIRS} pairs, not {len(logs)}")
     from scipy.special import stdtrit  # noqa: PLC0415 (half a second, scipy.stats more than one: not needed to collect)
 
     mean, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
-    reach = max(error * float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2)), math.log1p(resolution))
+    reach = error * float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2))
     return Interval(math.exp(mean), _exp(mean - reach), _exp(mean + reach))
 
 
